@@ -1,0 +1,69 @@
+"""Write a file whole or not at all, so that a kill or a full disk leaves the old file as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; after a clean exit it takes the place of `path`, after an error it is removed.
+
+    The temporary file lies in the same folder because `os.replace` is atomic only within one file system.
+    Missing parent folders are made. Any error of the body (a full disk is an OSError) is passed on.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8 to `path`, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_tensors(path: str | Path, kind: str, tensors: dict[str, torch.Tensor], content: dict[str, Any]) -> None:
+    """Write a safetensors file with `content` (anything JSON can hold) in its header, atomically. `kind` names the format."""
+    tensors = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    metadata = {"kind": kind, "content": json.dumps(content)}  # encoded before the file is touched
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Read what `write_tensors` wrote: (content, tensors). FileNotFoundError; ValueError if it is damaged or of another kind."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no file {path}.")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            names = file.keys()  # the file itself cannot be iterated
+            tensors = {name: file.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error}).") from error
+    if metadata.get("kind") != kind:
+        raise ValueError(f"{path} holds {metadata.get('kind', 'something else')}, not {kind}.")
+    return json.loads(metadata["content"]), tensors

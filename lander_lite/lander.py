@@ -1,0 +1,192 @@
+"""The tuned model: wrap a causal LM so that only language-aware neurons train; choose the pair; save, load, switch off, merge.
+
+PEFT users will know the shape: get_lander_model(model, config) -> LanderModel with print_trainable_parameters, save_pretrained,
+from_pretrained, disable_adapter and merge_and_unload (LANDeRMT §3.2–3.3).
+"""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from .corpus import parse_pair
+from .model import feed_forwards
+from .neurons import NeuronSets
+from .routing import ROUTINGS, PartitionedFFN
+
+SLICES, SETS, CONFIG = "lander_model.safetensors", "neuron_sets.safetensors", "lander_config.json"
+
+
+@dataclass
+class LanderTuningConfig:
+    """How to wrap a model. neuron_sets: what to train. routing: none | literal | corrected | learned (routing.CAR). other_specific: keep |
+    drop the neurons of languages outside the pair in the forward pass; None: drop for literal and corrected, keep otherwise.
+    dtype: of the trained slices ("float32" with bfloat16 frozen weights keeps small updates); None: that of the model."""
+    neuron_sets: NeuronSets = field(metadata={"help": "which neurons are general and which belong to a language"})
+    routing: str = field(default="none", metadata={"help": " | ".join(ROUTINGS)})
+    other_specific: str | None = field(default=None, metadata={"help": "keep | drop | None (by routing)"})
+    dtype: str | None = field(default=None, metadata={"help": "dtype of the trained slices"})
+
+    def __post_init__(self):
+        if self.routing not in ROUTINGS:
+            raise ValueError(f"routing={self.routing!r} is not one of {', '.join(ROUTINGS)}")
+        if self.other_specific not in (None, "keep", "drop"):
+            raise ValueError(f'other_specific={self.other_specific!r} is not "keep", "drop" or None')
+
+
+def get_lander_model(model: nn.Module, config: LanderTuningConfig) -> LanderModel:
+    """Wrap `model` in place: its selected feed-forward blocks become PartitionedFFN, everything else is frozen.
+
+    Raises ValueError for sets that belong to another model, that select nothing, or when the model is wrapped already."""
+    if any(isinstance(m, PartitionedFFN) for m in model.modules()):
+        raise ValueError("this model is wrapped already; call merge_and_unload() or unload() on the LanderModel first")
+    sets = config.neuron_sets
+    sets.check_model(model)
+    if not sets.layers or not any(len(sets.general[i]) + sum(len(sets.specific[lang][i]) for lang in sets.languages) for i in sets.layers):
+        raise ValueError("the neuron sets are empty: nothing would be trained")
+    return LanderModel(model, config)
+
+
+class LanderModel(nn.Module):
+    """A causal LM of which general ∪ specific(source) ∪ specific(target) neurons are trainable. Call set_pair("en-de") before using it."""
+
+    def __init__(self, model: nn.Module, config: LanderTuningConfig):
+        super().__init__()
+        self.base_model, self.tuning, self.pair = model, config, None
+        self._required = {name: p.requires_grad for name, p in model.named_parameters()}
+        self._all = sum(p.numel() for p in model.parameters())
+        for p in model.parameters():
+            p.requires_grad_(False)
+        views, sets = feed_forwards(model), config.neuron_sets
+        self._views = {}
+        for layer in sets.layers:
+            view, phi = views[layer], sets.awareness
+            ffn = PartitionedFFN(view, sets.general[layer], {lang: sets.specific[lang][layer] for lang in sets.languages},
+                                 {lang: phi[lang][layer] for lang in sets.languages} if phi else None,
+                                 config.routing, config.other_specific, getattr(torch, config.dtype) if config.dtype else None)
+            model.set_submodule(view.name, ffn)
+            self._views[layer] = ffn
+
+    # ---- use
+    @property
+    def partitioned(self) -> dict[int, PartitionedFFN]:
+        """{layer: its PartitionedFFN}."""
+        return self._views
+
+    def set_pair(self, pair: str) -> LanderModel:
+        """Choose the language pair, "source-target"; both languages must have neuron sets. Returns self."""
+        missing = [lang for lang in parse_pair(pair) if lang not in self.tuning.neuron_sets.languages]
+        if missing:
+            raise ValueError(f"pair {pair!r}: no neuron sets for {', '.join(missing)}; there are sets for {', '.join(self.tuning.neuron_sets.languages)}")
+        self.pair = pair
+        for ffn in self._views.values():
+            ffn.set_pair(pair)
+        return self
+
+    def forward(self, *args, **kwargs):
+        return self.base_model(*args, **kwargs)
+
+    def generate(self, *args, **kwargs):
+        return self.base_model.generate(*args, **kwargs)
+
+    def __getattr__(self, name):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("base_model"), name)
+
+    @contextlib.contextmanager
+    def disable_adapter(self):
+        """Inside, the model is the base model."""
+        for ffn in self._views.values():
+            ffn.enabled = False
+        try:
+            yield self
+        finally:
+            for ffn in self._views.values():
+                ffn.enabled = True
+
+    # ---- counting
+    def get_nb_trainable_parameters(self) -> tuple[int, int]:
+        """(trainable, all) scalars; the slices stand for weights of the base model, so only the router adds to `all`."""
+        trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        return trainable, self._all + sum(p.numel() for ffn in self._views.values() for p in ffn.router.parameters())
+
+    def print_trainable_parameters(self) -> None:
+        trainable, total = self.get_nb_trainable_parameters()
+        print(f"trainable params: {trainable:,d} || all params: {total:,d} || trainable%: {100 * trainable / total:.4f}")
+
+    # ---- files
+    def tuned_state_dict(self) -> dict[str, torch.Tensor]:
+        """The tuned slices and gates alone: {"<layer>.slices.<group>.<up|gate|down…>", "<layer>.router.linear.<weight|bias>"}."""
+        return {f"{layer}.{name}": p.detach() for layer, ffn in self._views.items() for part in ("slices", "router")
+                for name, p in ffn.named_parameters() if name.startswith(part + ".")}
+
+    def load_tuned_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        own = self.tuned_state_dict()
+        wrong = sorted(set(own) ^ set(state)) or [k for k in own if own[k].shape != state[k].shape]
+        if wrong:
+            raise ValueError(f"the saved slices do not fit these neuron sets, first at {wrong[0]!r}")
+        with torch.no_grad():
+            for key, tensor in own.items():
+                tensor.copy_(state[key])
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Write tuned slices, neuron sets (indices, awareness) and a JSON into `folder`; each file is replaced whole or not at all."""
+        from . import __version__
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        sets = self.tuning.neuron_sets
+        sets.save(folder / SETS)
+        temporary = folder / (SLICES + ".tmp")
+        save_file({k: v.contiguous().cpu() for k, v in self.tuned_state_dict().items()}, temporary)
+        os.replace(temporary, folder / SLICES)
+        about = {k: v for k, v in asdict_shallow(self.tuning).items() if k != "neuron_sets"}
+        about |= {"base_model": sets.model, "base_model_name_or_path": getattr(self.base_model.config, "_name_or_path", None) or None,
+                  "layers": sets.layers, "languages": sets.languages, "neuron_sets_hash": sets.hash(), "lander_lite_version": __version__}
+        temporary = folder / (CONFIG + ".tmp")
+        temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, folder / CONFIG)
+
+    @classmethod
+    def from_pretrained(cls, model: nn.Module, folder: str | os.PathLike) -> LanderModel:
+        """Wrap `model` with what save_pretrained wrote. FileNotFoundError names a missing file, ValueError another base model."""
+        folder = Path(folder)
+        for name in (CONFIG, SETS, SLICES):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"{folder / name} does not exist; from_pretrained wants a folder written by LanderModel.save_pretrained")
+        about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        sets = NeuronSets.load(folder / SETS)
+        lander = get_lander_model(model, LanderTuningConfig(sets, about["routing"], about["other_specific"], about["dtype"]))
+        lander.load_tuned_state_dict(load_file(folder / SLICES))
+        return lander
+
+    # ---- back to a plain model
+    def merge_and_unload(self) -> nn.Module:
+        """The plain base model with the tuned neurons written in; this wrapper is spent. Only without gates: a weight that depends on the
+        token or the pair has no place in a plain feed-forward block, so other routings raise ValueError."""
+        if self.tuning.routing != "none" or any(ffn.drop for ffn in self._views.values()):
+            raise ValueError(f"routing={self.tuning.routing!r} can't be merged: its weights depend on the token or on the language pair, and a plain "
+                             'feed-forward block has no place for them. Keep the wrapper, or tune with routing="none".')
+        return self._unwrap(merge=True)
+
+    def unload(self) -> nn.Module:
+        """The base model as it was before wrapping; the tuned slices are lost unless saved."""
+        return self._unwrap(merge=False)
+
+    def _unwrap(self, merge: bool) -> nn.Module:
+        for ffn in self._views.values():
+            self.base_model.set_submodule(ffn.ffn.name, ffn.restore(merge))
+        for name, p in self.base_model.named_parameters():
+            p.requires_grad_(self._required[name])
+        return self.base_model
+
+
+def asdict_shallow(config: LanderTuningConfig) -> dict:
+    return {name: getattr(config, name) for name in config.__dataclass_fields__}
