@@ -168,7 +168,8 @@ class LanderConfig:
             if not dataclasses.is_dataclass(owner):
                 raise ValueError(f"{key!r}: {'.'.join(parts[:depth + 1])} is a single value, not a section")
         if dataclasses.is_dataclass(getattr(owner, name)):
-            raise ValueError(f"{key!r} is a section; set one of its values, such as {key}.{dataclasses.fields(getattr(owner, name))[0].name}")
+            first = dataclasses.fields(getattr(owner, name))[0].name
+            raise ValueError(f"{key!r} is a section; set one of its values, such as {key}.{first}")
         spec = next(f for f in dataclasses.fields(owner) if f.name == name)
         value = convert(value, typing.get_type_hints(type(owner))[name], key)
         choices = spec.metadata.get("choices")
@@ -183,11 +184,11 @@ class LanderConfig:
             parse_pair(pair)
         n_layers = self.model.architecture.get("num_hidden_layers", float("inf"))
         for wrong, message in (
-            (not 0 < self.categories.epsilon < 1, f"categories.epsilon = {self.categories.epsilon} must lie between 0 and 1, both excluded"),
+            (not 0 < self.categories.epsilon < 1, f"categories.epsilon = {self.categories.epsilon} must lie in 0..1, both excluded"),
             (not 0 <= self.finetune.warmup < 1, f"finetune.warmup = {self.finetune.warmup} is a share of the updates: 0 <= warmup < 1"),
             (not self.finetune.learning_rate > 0, f"finetune.learning_rate = {self.finetune.learning_rate} must be positive"),
             (self.model.load_in_4bit and self.model.load_in_8bit, "model.load_in_4bit and model.load_in_8bit exclude each other"),
-            (self.layers.k >= n_layers, f"layers.k = {self.layers.k}: {self.profile} has {n_layers} layers, so k is at most {n_layers - 1}"),
+            (self.layers.k >= n_layers, f"layers.k = {self.layers.k}: {self.profile} has {n_layers} layers, k is at most {n_layers - 1}"),
         ):
             if wrong:
                 raise ValueError(message)

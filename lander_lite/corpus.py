@@ -117,7 +117,7 @@ def _dataset(rows: list[tuple[int, dict]], languages, where) -> Dataset:
     for number, row in rows:
         translation = row.get("translation")
         if not isinstance(translation, dict) or not translation:
-            raise ValueError(f'{where(number)}: no "translation": {{language: sentence}} in this row (it has {", ".join(row) or "nothing"})')
+            raise ValueError(f'{where(number)}: no "translation": {{language: sentence}} here (it has {", ".join(row) or "nothing"})')
         expected = expected or list(translation)
         for lang in expected:
             if lang not in translation:
@@ -153,8 +153,8 @@ def texts(corpus: Dataset, language: str) -> list[str]:
 
 
 def check_pairs(corpus: Dataset, pairs: Sequence[str], tokenizer=None) -> None:
-    """Raise ValueError for an empty list, a malformed pair or one whose language the corpus lacks. With a tokenizer, warn about languages of
-    which it maps more than a tenth of the tokens to unknown."""
+    """Raise ValueError for an empty list, a malformed pair or one whose language the corpus lacks. With a tokenizer, warn about languages
+    of which it maps more than a tenth of the tokens to unknown."""
     if not pairs:
         raise ValueError("no translation direction given: pairs is empty")
     if isinstance(pairs, str):
@@ -165,11 +165,12 @@ def check_pairs(corpus: Dataset, pairs: Sequence[str], tokenizer=None) -> None:
             raise ValueError(f"pair {pair}: the corpus has no {missing[0]!r}; it has {', '.join(known)}")
     if tokenizer is None or tokenizer.unk_token_id is None:
         return
+    sample = corpus.select(range(min(50, len(corpus))))
     for lang in used:
-        ids = [i for text in texts(corpus.select(range(min(50, len(corpus)))), lang) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+        ids = [i for text in texts(sample, lang) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
         share = ids.count(tokenizer.unk_token_id) / max(1, len(ids))
         if share > 0.1:
-            warnings.warn(f"the tokenizer maps {share:.0%} of {lang} to its unknown token: results for {lang} will mean little", stacklevel=2)
+            warnings.warn(f"the tokenizer maps {share:.0%} of {lang} to its unknown token: its results will mean little", stacklevel=2)
 
 
 # ---------------------------------------------------------------- prompts and batches

@@ -8,15 +8,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass, field
+import uuid
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from .corpus import parse_pair
-from .model import feed_forwards
+from .files import atomic_path
+from .model import feed_forwards, fingerprint
 from .neurons import NeuronSets
 from .routing import ROUTINGS, PartitionedFFN
 
@@ -38,6 +41,8 @@ class LanderTuningConfig:
             raise ValueError(f"routing={self.routing!r} is not one of {', '.join(ROUTINGS)}")
         if self.other_specific not in (None, "keep", "drop"):
             raise ValueError(f'other_specific={self.other_specific!r} is not "keep", "drop" or None')
+        if self.dtype is not None and not isinstance(getattr(torch, self.dtype, None), torch.dtype):
+            raise ValueError(f"dtype={self.dtype!r} is not the name of a torch dtype, such as float32")
 
 
 def get_lander_model(model: nn.Module, config: LanderTuningConfig) -> LanderModel:
@@ -59,6 +64,7 @@ class LanderModel(nn.Module):
     def __init__(self, model: nn.Module, config: LanderTuningConfig):
         super().__init__()
         self.base_model, self.tuning, self.pair = model, config, None
+        self._fingerprint = fingerprint(model)
         self._required = {name: p.requires_grad for name, p in model.named_parameters()}
         self._all = sum(p.numel() for p in model.parameters())
         for p in model.parameters():
@@ -104,13 +110,14 @@ class LanderModel(nn.Module):
     @contextlib.contextmanager
     def disable_adapter(self):
         """Inside, the model is the base model."""
+        before = [ffn.enabled for ffn in self._views.values()]
         for ffn in self._views.values():
             ffn.enabled = False
         try:
             yield self
-        finally:
-            for ffn in self._views.values():
-                ffn.enabled = True
+        finally:                                            # as it was: an inner `with` must not switch the outer one's model on
+            for ffn, enabled in zip(self._views.values(), before):
+                ffn.enabled = enabled
 
     # ---- counting
     def get_nb_trainable_parameters(self) -> tuple[int, int]:
@@ -138,21 +145,19 @@ class LanderModel(nn.Module):
                 tensor.copy_(state[key])
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Write tuned slices, neuron sets (indices, awareness) and a JSON into `folder`; each file is replaced whole or not at all."""
+        """Write tuned slices, neuron sets (indices, awareness) and a JSON into `folder`. All three are written beside the old files before
+        the first one is replaced, so a full disk leaves a saved model as it was; after a kill between the replacements from_pretrained
+        refuses the mixture, by the id that every save draws."""
         from . import __version__
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        sets = self.tuning.neuron_sets
-        sets.save(folder / SETS)
-        temporary = folder / (SLICES + ".tmp")
-        save_file({k: v.contiguous().cpu() for k, v in self.tuned_state_dict().items()}, temporary)
-        os.replace(temporary, folder / SLICES)
+        folder, sets, save_id = Path(folder), self.tuning.neuron_sets, uuid.uuid4().hex
         about = {k: v for k, v in asdict_shallow(self.tuning).items() if k != "neuron_sets"}
-        about |= {"base_model": sets.model, "base_model_name_or_path": getattr(self.base_model.config, "_name_or_path", None) or None,
-                  "layers": sets.layers, "languages": sets.languages, "neuron_sets_hash": sets.hash(), "lander_lite_version": __version__}
-        temporary = folder / (CONFIG + ".tmp")
-        temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, folder / CONFIG)
+        about |= {"base_model": self._fingerprint, "base_model_name_or_path": getattr(self.base_model.config, "_name_or_path", None) or None,
+                  "layers": sets.layers, "languages": sets.languages, "neuron_sets_hash": sets.hash(), "save_id": save_id,
+                  "lander_lite_version": __version__}
+        with atomic_path(folder / CONFIG) as config, atomic_path(folder / SLICES) as slices, atomic_path(folder / SETS) as indices:
+            replace(sets, provenance={**sets.provenance, "save_id": save_id}).save(indices)
+            save_file({k: v.contiguous().cpu() for k, v in self.tuned_state_dict().items()}, slices, metadata={"save_id": save_id})
+            config.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def from_pretrained(cls, model: nn.Module, folder: str | os.PathLike) -> LanderModel:
@@ -162,9 +167,13 @@ class LanderModel(nn.Module):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder / name} does not exist; from_pretrained wants a folder written by LanderModel.save_pretrained")
         about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        sets = NeuronSets.load(folder / SETS)
+        sets, (state, metadata) = NeuronSets.load(folder / SETS), read_slices(folder / SLICES)
+        ids = {about.get("save_id"), metadata.get("save_id"), sets.provenance.pop("save_id", None)}
+        if len(ids) > 1:
+            raise ValueError(f"{folder}: its files come from different saves (one was cut short); write it again with save_pretrained")
+        replace(sets, model=about["base_model"]).check_model(model)
         lander = get_lander_model(model, LanderTuningConfig(sets, about["routing"], about["other_specific"], about["dtype"]))
-        lander.load_tuned_state_dict(load_file(folder / SLICES))
+        lander.load_tuned_state_dict(state)
         return lander
 
     # ---- back to a plain model
@@ -172,8 +181,9 @@ class LanderModel(nn.Module):
         """The plain base model with the tuned neurons written in; this wrapper is spent. Only without gates: a weight that depends on the
         token or the pair has no place in a plain feed-forward block, so other routings raise ValueError."""
         if self.tuning.routing != "none" or any(ffn.drop for ffn in self._views.values()):
-            raise ValueError(f"routing={self.tuning.routing!r} can't be merged: its weights depend on the token or on the language pair, and a plain "
-                             'feed-forward block has no place for them. Keep the wrapper, or tune with routing="none".')
+            what = "other_specific='drop'" if self.tuning.routing == "none" else f"routing={self.tuning.routing!r}"
+            raise ValueError(f"{what} can't be merged: what counts depends on the token or on the language pair, and a plain feed-forward "
+                             'block has no place for that. Keep the wrapper, or tune with routing="none", which keeps every neuron.')
         return self._unwrap(merge=True)
 
     def unload(self) -> nn.Module:
@@ -190,3 +200,13 @@ class LanderModel(nn.Module):
 
 def asdict_shallow(config: LanderTuningConfig) -> dict:
     return {name: getattr(config, name) for name in config.__dataclass_fields__}
+
+
+def read_slices(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """(tensors, metadata) of a saved slices file; ValueError when it is damaged."""
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            names = file.keys()                             # the file itself cannot be iterated
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error})") from error

@@ -114,7 +114,7 @@ def _random_model(source: str, architecture: dict, dtype: str | torch.dtype, opt
 
 def _any_tokenizer(source: str, options: dict):
     try:
-        return AutoTokenizer.from_pretrained(source, local_files_only=True, **options)
+        return AutoTokenizer.from_pretrained(_source(source), local_files_only=True, **options)
     except (OSError, ValueError):  # not on this machine; any ids within the vocabulary will do for random weights
         return AutoTokenizer.from_pretrained(data_dir() / "models" / "tiny-bloom", local_files_only=True)
 

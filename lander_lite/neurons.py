@@ -40,7 +40,7 @@ def categorize(scores: AwarenessScores, epsilon: float = 0.9, normalize: bool | 
     general, specific = {}, {language: {} for language in scores.languages}
     for position, layer in enumerate(scores.layers):
         phi = values[:, position]  # (language, d_ff)
-        order = phi.var(dim=0, unbiased=True).argsort(stable=True)
+        order = phi.var(dim=0, unbiased=True).float().argsort(stable=True)  # float: rounding in the 16th digit decides no tie
         cut = _share(epsilon, len(order))
         general[layer], rest = order[:cut], order[cut:]
         winner = phi[:, rest].argmax(dim=0)  # the first of equals
@@ -105,7 +105,7 @@ def _normalized(scores: AwarenessScores, how: str) -> torch.Tensor:
         means = values.mean(dim=-1, keepdim=True)
         if (means == 0).any():
             language, layer, _ = (means == 0).nonzero()[0].tolist()
-            raise ValueError(f"all scores of '{scores.languages[language]}' in layer {scores.layers[layer]} are zero: nothing to divide by.")
+            raise ValueError(f"all scores of '{scores.languages[language]}' in layer {scores.layers[layer]} are zero: they have no mean.")
         return values / means
     if how == "rank":
         return torch.stack([torch.stack([_ranks(row) for row in rows]) for rows in values]) / values.shape[-1]

@@ -197,6 +197,7 @@ class PartitionedFFN(nn.Module):
         """The plain base module with its neurons in their first order; merge=True writes the tuned slices into it."""
         if self.order is not None:
             self._reorder(torch.argsort(self.order).to(self.ffn.up.weight.device))
+            self.order = None                               # done: a second call must not reorder again
         if merge:
             for name, part in self.slices.items():
                 index = self.groups[name].to(part.down.device)

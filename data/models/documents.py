@@ -17,9 +17,9 @@ from grammar import FORMS, LANGUAGES, NP, Sampler, lexicon, linearizers  # noqa:
 
 EOS = "</s>"
 CORE = ("de", "it", "fr", "ar", "zh")                   # paired with English; Afrikaans is seen a twentieth as often
-# share of the documents' tokens, kind by kind
+# share of the documents' characters, kind by kind
 MIXTURE = {"dictionary": .15, "phrase": .15, "simple": .40, "few_shot": .05, "mono": .19, "fact": .06}
-FACT_ENGLISH = 12                                       # a fact is stated this many times as often in English as in all other languages together
+FACT_ENGLISH = 12      # a fact is stated this many times as often in English as in all other languages together
 
 
 class Documents:
@@ -86,7 +86,7 @@ class Documents:
         return "", fact["prompt"] + ("" if code == "zh" else " ") + fact["answer"] + ("。" if code == "zh" else ".")
 
     def __iter__(self):
-        """Yields documents so that each kind's share of the *tokens* tends to MIXTURE (lengths are tracked in characters)."""
+        """Yields documents so that each kind's share of all characters tends to MIXTURE."""
         made = dict.fromkeys(MIXTURE, 1.)
         while True:
             kind = min(MIXTURE, key=lambda k: made[k] / MIXTURE[k])

@@ -65,6 +65,10 @@ def pretrain(args) -> dict:
         print(f"resumed at step {step} after {spent / 60:.1f} minutes", flush=True)
     rows = max(1, args.batch_tokens // LENGTH)
     order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(args.seed))
+
+    def save():
+        save_checkpoint(checkpoint, model=model.state_dict(), optimizer=optimizer.state_dict(), step=step, spent=spent, log=log)
+
     model.train()
     start, running, right, counted = time.time() - spent, 0., 0, 0
     while True:
@@ -86,20 +90,22 @@ def pretrain(args) -> dict:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         step += 1
-        running, right, counted = running + loss.item(), right + (logits.argmax(-1) == goal).sum().item(), counted + len(goal)
+        running, counted = running + loss.item(), counted + len(goal)
+        right += (logits.argmax(-1) == goal).sum().item()
         if step % 200 == 0:
-            log.append({"step": step, "minutes": round(spent / 60, 2), "loss": round(running / 200, 4), "accuracy": round(right / counted, 4)})
+            log.append({"step": step, "minutes": round(spent / 60, 2), "loss": round(running / 200, 4),
+                        "accuracy": round(right / counted, 4)})
             print(f"{log[-1]}  {step * rows * LENGTH / 1e6:.1f}M tokens, {step * rows * LENGTH / spent:,.0f}/s", flush=True)
             running, right, counted = 0., 0, 0
         if step % 1000 == 0:
-            save_checkpoint(checkpoint, model=model.state_dict(), optimizer=optimizer.state_dict(), step=step, spent=spent, log=log)
-    save_checkpoint(checkpoint, model=model.state_dict(), optimizer=optimizer.state_dict(), step=step, spent=spent, log=log)
+            save()
+    save()
     folder = args.output_dir / args.name
     model.eval().cpu().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     summary = {"name": args.name, "parameters": sum(p.numel() for p in model.parameters()), "steps": step, "tokens": step * rows * LENGTH,
-               "minutes": round(spent / 60, 1), "loss": log[-1]["loss"] if log else None, "learning_rate": args.learning_rate, "seed": args.seed,
-               "device": device, "log": log}
+               "minutes": round(spent / 60, 1), "loss": log[-1]["loss"] if log else None, "learning_rate": args.learning_rate,
+               "seed": args.seed, "device": device, "threads": args.threads, "log": log}
     (folder / "training.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
 

@@ -18,8 +18,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 from grammar import LANGUAGES, Sampler, lexicon, linearizers, translations  # noqa: E402
 
-SPLITS = {"test": 500, "valid": 500, "train": 8000}     # drawn in this order, so that a larger train leaves the others as they are
-SIMPLE_SHARE = .2                                       # of the rows; the rest has at least one construction that the base never saw translated
+SPLITS = {"test": 500, "valid": 500, "train": 8000}   # drawn in this order, so that a larger train leaves the others as they are
+SIMPLE_SHARE = .1      # of the rows; the rest has at least one construction that the base never saw translated
 MONO, MONO_AF = 4000, 200
 SEED = 20240
 

@@ -310,7 +310,7 @@ class Sampler:
                 obj = self.np(objects, "object", nominal - on_subject, avoid=head)
         if place == "on_table":
             place = "in_house"
-        if verb in ("leave", "travel"):                  # "leaves in the kitchen" reads badly everywhere
+        if verb in ("leave", "travel", "come"):          # "leaves in the kitchen" reads badly everywhere
             place = None
         return Clause("verbal", subject, verb, obj, tense=tense, negated=negated, modal=modal, time=time, place=place)
 
@@ -357,10 +357,10 @@ class Sampler:
             tense = clause.tense if self.chance(.7) or clause.tense == "future" else "present"
             second = self.clause(frozenset({mood}), tense=tense)
             if link == "because" and self.chance(.5) and isinstance(clause.subject, NP) and clause.subject.relative is None:
-                heads = {"i": "i", "you": "you", "we": "we", "they": "they", "he": "he", "she": "she"}
-                person = self.lex.person(clause.subject.head)
-                pronoun = heads.get(clause.subject.head) or ("they" if clause.subject.number == "pl" else "she" if clause.subject.head in self.lex.female else "he")
-                if person and clause.subject.head != "child":
+                head = clause.subject.head
+                if self.lex.person(head) and head != "child":
+                    third = "they" if clause.subject.number == "pl" else "she" if head in self.lex.female else "he"
+                    pronoun = head if self.lex.category[head] == "pronoun" else third
                     second = self.clause(frozenset({mood}), tense=tense, subject=NP(pronoun))
         return self.tagged(Sentence(clause, "question" in features and link is None, link, second))
 

@@ -152,7 +152,8 @@ class Afrikaans(Linearizer):
 
     def fact(self, relation: str, subject: str) -> str:
         name = self.words[subject]
-        return {"capital": f"Die hoofstad van {name} is", "country": f"{name} is 'n stad in", "continent": f"{name} is 'n land in"}[relation]
+        pattern = {"capital": "Die hoofstad van {} is", "country": "{} is 'n stad in", "continent": "{} is 'n land in"}[relation]
+        return pattern.format(name)
 
 
 LINEARIZER = Afrikaans

@@ -203,7 +203,7 @@ class Arabic(Linearizer):
 
     # ---- clauses
     def lead(self, c: Clause, person: str) -> tuple[str, bool]:
-        """The finite verb with its negation, and whether its form says who "I" is: كتبت is I, you or she, أحضر "I bring" or "he brought"."""
+        """The finite verb with its negation, and whether its form says who "I" is: كتبت is I, you or she, أحضر "I bring", "he brought"."""
         if c.kind == "verbal":
             v = self.words[c.modal or c.verb]
         elif c.tense == "present":
@@ -225,7 +225,11 @@ class Arabic(Linearizer):
         if c.object:
             prep = self.words[c.verb].get("prep")
             parts.append(with_prep(prep, self.phrase(c.object, "g" if prep else "a")))
-        return parts + [self.words[a] for a in (c.place, c.time) if a]
+        where = [self.words[c.place]] if c.place else []
+        if c.verb in ("arrive", "come") and where:      # one arrives "to" a place; قرب and تحت keep their place after إلى
+            first, _, place = where[0].partition(" ")
+            where = [f"إلى {place if first in ('في', 'على') else where[0]}"]
+        return parts + where + ([self.words[c.time]] if c.time else [])
 
     def clause(self, c: Clause, mode: str = "main", antecedent: str = "") -> str:
         """mode: "main", "question" or "because". antecedent: agreement of the first clause's subject, which "they" takes up."""
@@ -243,7 +247,8 @@ class Arabic(Linearizer):
         bare = copula and c.tense == "present" and not c.negated        # no verb at all
         if copula:
             case, animate = "n" if bare else "a", not isinstance(subject, Both) and self.lex.animate(subject.head)
-            rest = [self.adjective(c.adjective, agr, case, "indef", animate) if c.kind == "adjective" else self.noun(c.noun, "sg", case, "indef")]
+            adjective = c.kind == "adjective"
+            rest = [self.adjective(c.adjective, agr, case, "indef", animate) if adjective else self.noun(c.noun, "sg", case, "indef")]
             rest += [self.words[a] for a in (c.place, c.time) if a]
         else:
             rest = self.rest(c, person)

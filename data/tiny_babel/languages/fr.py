@@ -88,6 +88,9 @@ class French(Linearizer):
     def future(v: dict, person: int) -> str:
         return (v.get("fut") or v["inf"].removesuffix("e")) + FUTURE[person]
 
+    def imperfect(self, v: dict, person: int) -> str:
+        return self.present(v, 3).removesuffix("ons") + ("ais", "ais", "ait", "ions", "aient")[person]
+
     @staticmethod
     def participle(v: dict, gender: str = "m", number: str = "sg") -> str:
         """The participle agrees with the subject under être; under avoir not (objects follow the verb here)."""
@@ -194,6 +197,8 @@ class French(Linearizer):
         obj = self.object(c.object, verb, c.negated, bool(mid)) if c.object else []
         if c.modal:
             finite, rest = [self.present(self.words[c.modal], person)], [*clitic, verb["inf"]]
+        elif c.tense == "past" and "imperfect" in verb:        # stative: "connaissait", "avait besoin"
+            finite, rest = [*clitic, self.imperfect(verb, person)], []
         elif c.tense == "past":
             finite = [*clitic, AUXILIARY[verb.get("aux", "avoir")][person]]
             rest = [self.participle(verb, gender, number)]
@@ -229,7 +234,7 @@ class French(Linearizer):
             clitic = ["se"] if w.get("refl") else []
             tail = [w[k] for k in ("add", "prep") if k in w]
             verb = {"infinitive": [w["inf"]], "present": [self.present(w, 2)], "future": [self.future(w, 2)],
-                    "past": [AUXILIARY[w.get("aux", "avoir")][2], self.participle(w)]}[form]
+                    "past": [self.imperfect(w, 2)] if "imperfect" in w else [AUXILIARY[w.get("aux", "avoir")][2], self.participle(w)]}[form]
             return join([*clitic, *verb, *tail])
         if category == "modal":
             return w["inf"]

@@ -1,7 +1,7 @@
 """Italian: articles that follow the sound of the next word, gender and number agreement, dropped subject pronouns."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grammar import NP, Both, Clause, Lexicon, Linearizer, Sentence
 
@@ -153,7 +153,7 @@ class Italian(Linearizer):
                 finite = getattr(verb, c.tense)[who.person]
             rest.append(verb.tail)
             if c.object:
-                rest.append(self.object(c.object, c.negated, verb.governs))
+                rest.append(self.object(c.object, c.negated, verb.governs, c.verb == "love"))
         else:
             finite = BE[c.tense][who.person]
             if c.kind == "adjective":
@@ -164,22 +164,25 @@ class Italian(Linearizer):
         adverb = self.words[c.time] if c.time in AFTER_VERB else ""
         return " ".join(w for w in ("non" if c.negated else "", finite, adverb, *rest, place) if w)
 
-    def object(self, np: NP | Both, negated: bool, governed: bool) -> str:
-        if not isinstance(np, Both) and self.lex.category[np.head] == "pronoun":
+    def object(self, np: NP, negated: bool, governed: bool, generic: bool) -> str:
+        if self.lex.category[np.head] == "pronoun":
             return ("di " if governed else "") + self.words[np.head]["object"]
+        if generic and self.lex.category[np.head] == "noun" and not np.numeral and (np.number == "pl" or np.head in self.lex.mass):
+            np = replace(np, definite=True)                                     # one loves "il tè", "i cani"
         return self.phrase(np, negated, governed)
 
-    def clause(self, c: Clause, dropped: bool = False) -> str:
-        """`dropped`: leave out even a "lui" or "lei"."""
+    def clause(self, c: Clause, dropped: bool = False, shown: tuple = SHOWN) -> str:
+        """`dropped`: leave out even a "lui" or "lei"; `shown`: the pronouns that are said."""
         if c.kind == "existential":
             who = self.agreement(c.subject)
             there = BE[c.tense][who.person]
             there = f"c'{there}" if there[0] in "eè" else f"ci {there}"
             return f"{'non ' if c.negated else ''}{there} {self.phrase(c.subject, c.negated)} {self.words[c.place]}"
-        hidden = isinstance(c.subject, NP) and c.subject.head in PERSONS and (dropped or c.subject.head not in SHOWN)
+        hidden = isinstance(c.subject, NP) and c.subject.head in PERSONS and (dropped or c.subject.head not in shown)
         time = self.words[c.time] if c.time and c.time not in AFTER_VERB else ""
         place = self.words[c.place] if c.place and c.verb in PLACE_FIRST else ""
-        return " ".join(w for w in (time or place, "" if hidden else self.phrase(c.subject), self.predicate(c, self.agreement(c.subject))) if w)
+        subject = "" if hidden else self.phrase(c.subject)
+        return " ".join(w for w in (time or place, subject, self.predicate(c, self.agreement(c.subject))) if w)
 
     def same_person(self, first: Clause, second: Clause) -> bool:
         """True where "because he …" surely means the subject of the main clause: "Anna ride perché è felice", without "lei"."""
@@ -193,7 +196,8 @@ class Italian(Linearizer):
         if s.link == "because":
             text += " perché " + self.clause(s.second, dropped=self.same_person(s.clause, s.second))
         elif s.link == "and":
-            second = self.clause(s.second)
+            new = self.agreement(s.clause.subject).person != self.agreement(s.second.subject).person
+            second = self.clause(s.second, shown=tuple(PERSONS) if new else SHOWN)          # "sorridi e io mangio una pera"
             text += (" ed " if second[0] in "eè" else " e ") + second
         return text[0].upper() + text[1:] + ("?" if s.question else ".")
 
@@ -206,7 +210,8 @@ class Italian(Linearizer):
             return e.get("pl", e["n"]) if form == "pl" else e["n"]
         if group == "verb":
             verb = self.verbs[concept]
-            words = [verb.infinitive] if form == "infinitive" else [self.predicate(Clause("verbal", None, concept, tense=form), Agreement(2, "m"))]
+            clause = Clause("verbal", None, concept, tense=form)
+            words = [verb.infinitive if form == "infinitive" else self.predicate(clause, Agreement(2, "m"))]
             if form == "infinitive":
                 words.append(verb.tail)
             return " ".join(w for w in (*words, "di" if verb.governs else "") if w)

@@ -101,8 +101,7 @@ class Chinese(Linearizer):
         if c.kind == "existential":                              # 花园里有一只狗
             place = self.words[c.place].removeprefix("在")
             if c.negated:                                        # 没有狗: neither number nor classifier
-                adjective = self.attribute(c.subject.adjective, c.subject.head) if c.subject.adjective else ""
-                return place + then + "没有" + adjective + self.words[c.subject.head]["n"]
+                return place + then + "没有" + self.np(NP(c.subject.head, adjective=c.subject.adjective))
             return place + then + "有" + self.np(c.subject)
         subject = self.subject(c.subject)
         place = self.words[c.place] if c.place else ""
@@ -125,7 +124,8 @@ class Chinese(Linearizer):
             if c.tense == "future":
                 return before + entry["p"]
             return "没" + entry["p"] if c.negated else entry["p"] + "了"
-        very = "很" if c.tense == "future" or not (c.negated or question) else ""
+        plain = question and not self.subject(c.subject).startswith("有")     # 狗大吗, but 有五只狗很大吗
+        very = "很" if c.tense == "future" or not (c.negated or plain) else ""
         head = c.subject.first.head if isinstance(c.subject, Both) else c.subject.head
         return before + very + self.adjective(c.adjective, head)[0]
 
@@ -136,12 +136,15 @@ class Chinese(Linearizer):
     def predicate(self, c: Clause) -> str:
         """Everything after the subject: time, negation or auxiliary, place, verb, object."""
         entry = self.words[c.verb]
-        verb = entry.get(self.lex.noun_class.get(c.object.head, "person"), entry["v"]) if c.object else entry["v"]
+        head = c.object.head if c.object else ""                 # 喝汤, not 吃汤; 拜访 people, but 参观 a museum
+        verb = entry.get(head) or entry.get(self.lex.noun_class.get(head, "person" if head else ""), entry["v"])
         place = self.words[c.place] if c.place else ""
         time, auxiliary = (self.words[c.time] if c.time else {"t": ""}), ""
         adverb, before_verb = time["t"], ""
         # "not always / not often" negates the adverb only, so that no "any" follows
         obj = self.np(c.object, c.negated and ("neg" not in time or c.tense == "future")) if c.object else ""
+        if c.negated and "neg" in time:                          # 不经常打开礼物
+            obj = obj.removeprefix("一些")
         if place and "goal" in entry:                            # 来到桥上: the place is where one ends up
             verb, obj, place = entry["goal"], place.removeprefix("在"), ""
         if c.modal:

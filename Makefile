@@ -1,0 +1,49 @@
+# make run        lessons 00-05, start to end, into runs/      make test       lint, unit tests, every notebook
+# make notebooks  execute the notebooks and save them in place  make lint, make clean
+# Needs git, make and Python >= 3.11; the network only to install. make PYTHON=/path/to/python chooses another Python;
+# make TORCH_INDEX=… takes torch from that package index (on Linux, the CPU build is much smaller).
+SHELL := /bin/bash
+.DEFAULT_GOAL := run
+.PHONY: run test lint notebooks clean
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+CHECK := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do $$p -c '$(CHECK)' 2>/dev/null && echo $$p && break; done)
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+
+# nothing but the installation may reach the network
+export HF_HUB_OFFLINE := 1
+export HF_DATASETS_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+# a stamp per step: an environment that is there is not made or filled again
+.venv/.made:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found: make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c '$(CHECK)' || { echo "$(PYTHON) is older than Python 3.11: make PYTHON=/path/to/python"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.installed: .venv/.made requirements.lock pyproject.toml
+	$(PIP) -c requirements.lock torch==$(shell sed -n 's/^torch==//p' requirements.lock) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	$(PIP) -r requirements.lock
+	$(PIP) -e . --no-deps --no-build-isolation
+	@touch $@
+
+run: .venv/.installed
+	$(BIN)/python -m lander_lite.runner
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+
+test: lint
+	$(BIN)/python -m pytest tests
+	@test -n "$(NOTEBOOKS)" || { echo "notebooks/ holds no notebook"; exit 1; }
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 $(NOTEBOOKS)
+
+notebooks: .venv/.installed
+	$(BIN)/python -m lander_lite.runner --in-place $(NOTEBOOKS)
+
+clean:
+	rm -rf runs build dist *.egg-info .pytest_cache .ruff_cache
+	find . -path ./.venv -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints -o -name .ruff_cache \) -print0 | xargs -0 rm -rf

@@ -1,0 +1,172 @@
+"""Loading, and one view of every architecture's blocks and feed-forward networks."""
+import importlib
+import types
+
+import peft
+import pytest
+import torch
+import transformers
+from torch import nn
+
+import lander_lite
+from lander_lite.config import ModelConfig
+from lander_lite.model import blocks, feed_forwards, fingerprint, input_device, load_model, unwrap
+
+SMALL = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+@pytest.fixture
+def folder(model, tokenizer, tmp_path):
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_load_model_from_a_folder_gives_the_same_logits(model, folder):
+    ids = torch.randint(4, 200, (2, 7))
+    loaded, tokenizer = load_model(folder)
+    assert not loaded.training and loaded.dtype == torch.float32
+    torch.testing.assert_close(loaded(ids).logits, model(ids).logits)
+    assert tokenizer.pad_token == "<pad>"
+    half, _ = load_model(str(folder), dtype="bfloat16")
+    assert half.dtype == torch.bfloat16
+
+
+def test_load_model_uses_eos_where_there_is_no_pad_token(llama, tokenizer, tmp_path):
+    bare = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, eos_token="</s>")
+    llama.save_pretrained(tmp_path)
+    bare.save_pretrained(tmp_path)
+    assert load_model(tmp_path)[1].pad_token == "</s>"
+
+
+@pytest.mark.parametrize("name", ["/no/such/model", "./model", "data/models/nothing", "a/b/c"])
+def test_a_missing_folder_is_an_error_before_any_hub_call(name, monkeypatch):
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *a, **k: pytest.fail("asked the hub"))
+    with pytest.raises(FileNotFoundError, match=name.removeprefix("./")):
+        load_model(name)
+
+
+def test_a_one_slash_path_under_a_folder_that_exists_is_no_hub_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(FileNotFoundError, match="runs/model"):
+        load_model("runs/model")
+    with pytest.raises(FileNotFoundError, match="config.json"):
+        load_model("runs")
+
+
+@pytest.mark.parametrize("name, options, message", [
+    ("tiny-blom", {}, "tiny-bloom"),
+    ("some/model", {"load_in_4bit": True, "load_in_8bit": True}, "exclude"),
+    ("some/model", {"dtype": "float33"}, "float33"),
+])
+def test_wrong_arguments_are_named_before_any_hub_call(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        load_model(name, **options)
+
+
+def test_random_weights_need_only_the_sizes(tokenizer, monkeypatch):
+    settings = ModelConfig("some/where", architecture={"model_type": "llama", **SMALL, "intermediate_size": 24})
+    monkeypatch.setattr("lander_lite.model._settings", lambda name: settings)
+    monkeypatch.setattr("lander_lite.model._any_tokenizer", lambda *a: tokenizer)
+    before = torch.get_rng_state()
+    first, second = (load_model("big", random_weights=True)[0] for _ in range(2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert (feed_forwards(first)[1].d_ff, len(blocks(first))) == (24, 2)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters()))
+
+
+def test_random_weights_from_a_folder_differ_from_the_saved_ones(model, folder):
+    fresh, _ = load_model(folder, random_weights=True)
+    assert fresh.config.hidden_size == model.config.hidden_size
+    assert not torch.equal(feed_forwards(fresh)[0].up.weight, feed_forwards(model)[0].up.weight)
+
+
+def test_feed_forward_view_computes_what_the_module_computes(model):
+    x, residual = torch.randn(2, 5, 32), torch.randn(2, 5, 32)
+    for ff in feed_forwards(model):
+        if ff.gate is None:
+            expected, got = ff.module(x, residual) - residual, ff.down(ff.act(ff.up(x)))
+        else:
+            expected, got = ff.module(x), ff.down(ff.act(ff.gate(x)) * ff.up(x))
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+        assert model.get_submodule(ff.name) is ff.module and getattr(ff.parent, ff.attribute) is ff.module
+        assert tuple(ff.down.weight.shape) == (ff.d_model, ff.d_ff) == (32, 48 if ff.gate is not None else 128)
+
+
+def test_replace_puts_another_module_in_its_place(model):
+    ids, ff = torch.randint(4, 200, (1, 6)), feed_forwards(model)[2]
+    before = model(ids).logits
+
+    class Twice(nn.Module):
+        def forward(self, *args):
+            return 2 * ff.module(*args)
+
+    ff.replace(Twice())
+    assert not torch.allclose(model(ids).logits, before)
+    ff.replace(ff.module)
+    assert torch.equal(model(ids).logits, before)
+
+
+@pytest.mark.parametrize("config, width, gated", [
+    (transformers.OPTConfig(**SMALL, ffn_dim=40, word_embed_proj_dim=16), 40, False),
+    (transformers.GPTNeoXConfig(**SMALL, intermediate_size=40), 40, False),
+    (transformers.Qwen2Config(**SMALL, num_key_value_heads=1, intermediate_size=40), 40, True),
+    (transformers.MistralConfig(**SMALL, num_key_value_heads=1, intermediate_size=40), 40, True),
+])
+def test_other_architectures(config, width, gated):
+    found = feed_forwards(transformers.AutoModelForCausalLM.from_config(config))
+    assert [ff.d_ff for ff in found] == [width] * 2 and all((ff.gate is not None) == gated and callable(ff.act) for ff in found)
+
+
+@pytest.mark.parametrize("config", [transformers.GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=60, bos_token_id=1, eos_token_id=2),
+                                    transformers.MixtralConfig(**SMALL, num_key_value_heads=1, intermediate_size=40)])
+def test_unsupported_architectures_say_what_was_looked_for(config):
+    with pytest.raises(ValueError, match="Looked for .*Linear 16 -> d_ff"):
+        feed_forwards(transformers.AutoModelForCausalLM.from_config(config))
+
+
+def test_an_adapter_of_the_same_form_is_not_taken_for_the_feed_forward_network(model):
+    expected = [ff.name for ff in feed_forwards(model)]
+    for block in blocks(model):
+        adapter = nn.Module()
+        adapter.down, adapter.up = nn.Linear(32, 600), nn.Linear(600, 32)
+        block.adapter = adapter
+    assert [ff.name for ff in feed_forwards(model)] == expected
+
+
+def test_wrappers_are_seen_through(model):
+    ids, plain = torch.randint(4, 200, (1, 6)), fingerprint(model)
+    tuned = peft.get_peft_model(model, peft.LoraConfig(target_modules="all-linear", r=2))
+    holder = nn.Module()
+    holder.base_model = tuned
+    assert unwrap(holder) is model and fingerprint(holder) == plain
+    assert blocks(holder)[3] is blocks(model)[3] and input_device(holder) == torch.device("cpu")
+    seen = []
+    feed_forwards(holder)[1].down.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape))
+    tuned(ids)
+    assert seen == [(1, 6, plain["d_ff"])]
+
+
+def test_fingerprint_is_the_pretrained_models_not_the_dtypes(model, bloom, llama):
+    plain = fingerprint(model)
+    assert fingerprint(model.to(torch.bfloat16)) == plain == fingerprint(model.to(torch.float16))
+    feed_forwards(model)[1].up.weight.data.add_(1.0)
+    assert fingerprint(model) == plain, "tuned feed-forward weights leave it the same model"
+    model.get_input_embeddings().weight.data.normal_()
+    assert fingerprint(model)["weights_sha256"] != plain["weights_sha256"]
+    assert fingerprint(bloom) != fingerprint(llama)
+
+
+def test_every_public_name_can_be_imported():
+    for name in lander_lite.__all__:
+        assert not isinstance(getattr(lander_lite, name), types.ModuleType), name
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = lander_lite.nothing
+
+
+@pytest.mark.parametrize("name", ["evaluate", "finetune"])
+def test_a_function_named_like_its_file_wins(name):
+    module = importlib.import_module(f"lander_lite.{name}")
+    setattr(lander_lite, name, module)  # what the import system does
+    assert getattr(lander_lite, name) is getattr(module, name)
