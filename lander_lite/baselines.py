@@ -5,6 +5,7 @@ get_lander_model with random_neurons(sets).
 """
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 from torch import nn
@@ -38,7 +39,10 @@ def lora(model: nn.Module, r: int = 16, alpha: int = 32, dropout: float = .05) -
     """LoRA on every linear layer of every block, by PEFT; the paper is silent on rank and alpha (31M trained parameters on
     BLOOM-7b1 are r = 16 on all four linears)."""
     from peft import LoraConfig, get_peft_model
-    return get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM"))
+    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")    # PEFT reads an attribute that transformers renamed
+        return get_peft_model(model, config)
 
 
 def count_trainable(model: nn.Module) -> int:

@@ -85,10 +85,10 @@ def evaluate(model, tokenizer, corpus, pairs: Sequence[str], *, max_sentences: i
     """Translate the corpus (its first `max_sentences` rows) in every direction and score the result.
 
     Per pair: "bleu" (sacreBLEU; tokenizer `zh` into Chinese, 13a else), "chrf" (chrF2), "bleu_ci" ([low, high]: 95% percentile interval of
-    `bootstrap` resamples of the sentences, None with bootstrap=0; it covers the choice of test sentences only, not of training seeds),
+    `bootstrap` resamples, None with bootstrap=0; it covers the choice of test sentences, not of training seeds),
     "off_target" (share of the non-empty outputs that LanguageId, trained on the corpus' own sentences, takes for another of its
-    languages), "empty" (share of empty outputs), "n"; and "hypotheses" with keep_hypotheses. Besides: "mean" {"bleu", "chrf"} over pairs, and
-    "signature" {"bleu": {tokenizer: sacreBLEU's signature}, "chrf": …}.
+    languages), "empty" (share of empty outputs), "n"; and "hypotheses" with keep_hypotheses. Besides: "mean" {"bleu", "chrf"} over
+    pairs, and "signature" {"bleu": {tokenizer: sacreBLEU's signature}, "chrf": …}.
 
     n_shots examples per pair, drawn with `seed` from `shots_from` (rows with a source of the test set are left out), precede each prompt.
     Raises ValueError for pairs that the corpus lacks, n_shots without or beyond `shots_from`, and max_sentences below 1.

@@ -67,3 +67,18 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str,
     if metadata.get("kind") != kind:
         raise ValueError(f"{path} holds {metadata.get('kind', 'something else')}, not {kind}.")
     return json.loads(metadata["content"]), tensors
+
+
+@contextmanager
+def no_bar_for_small_files(folder: str | os.PathLike) -> Iterator[None]:
+    """Without transformers' progress bar for a checkpoint on disk of less than 100 MB: it loads at once, and notebooks stay clean."""
+    from transformers.utils import logging
+    size = sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))
+    hide = 0 < size < 1e8 and logging.is_progress_bar_enabled()
+    if hide:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if hide:
+            logging.enable_progress_bar()

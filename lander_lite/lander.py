@@ -6,9 +6,9 @@ from_pretrained, disable_adapter and merge_and_unload (LANDeRMT §3.2–3.3).
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
-import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -87,9 +87,9 @@ class LanderModel(nn.Module):
 
     def set_pair(self, pair: str) -> LanderModel:
         """Choose the language pair, "source-target"; both languages must have neuron sets. Returns self."""
-        missing = [lang for lang in parse_pair(pair) if lang not in self.tuning.neuron_sets.languages]
-        if missing:
-            raise ValueError(f"pair {pair!r}: no neuron sets for {', '.join(missing)}; there are sets for {', '.join(self.tuning.neuron_sets.languages)}")
+        known = self.tuning.neuron_sets.languages
+        if missing := [lang for lang in parse_pair(pair) if lang not in known]:
+            raise ValueError(f"pair {pair!r}: no neuron sets for {', '.join(missing)}; there are sets for {', '.join(known)}")
         self.pair = pair
         for ffn in self._views.values():
             ffn.set_pair(pair)
@@ -147,16 +147,20 @@ class LanderModel(nn.Module):
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Write tuned slices, neuron sets (indices, awareness) and a JSON into `folder`. All three are written beside the old files before
         the first one is replaced, so a full disk leaves a saved model as it was; after a kill between the replacements from_pretrained
-        refuses the mixture, by the id that every save draws."""
+        refuses the mixture, by the save's id (a hash of its content) that each file carries."""
         from . import __version__
-        folder, sets, save_id = Path(folder), self.tuning.neuron_sets, uuid.uuid4().hex
+        folder, sets = Path(folder), self.tuning.neuron_sets
+        state = {k: v.contiguous().cpu() for k, v in self.tuned_state_dict().items()}
         about = {k: v for k, v in asdict_shallow(self.tuning).items() if k != "neuron_sets"}
-        about |= {"base_model": self._fingerprint, "base_model_name_or_path": getattr(self.base_model.config, "_name_or_path", None) or None,
-                  "layers": sets.layers, "languages": sets.languages, "neuron_sets_hash": sets.hash(), "save_id": save_id,
-                  "lander_lite_version": __version__}
+        about |= {"base_model": self._fingerprint, "layers": sets.layers, "languages": sets.languages, "neuron_sets_hash": sets.hash(),
+                  "base_model_name_or_path": getattr(self.base_model.config, "_name_or_path", None) or None, "lander_lite_version": __version__}
+        digest = hashlib.sha256(json.dumps(about).encode())
+        for tensor in state.values():
+            digest.update(tensor.view(torch.uint8).numpy())
+        save_id = about["save_id"] = digest.hexdigest()[:16]
         with atomic_path(folder / CONFIG) as config, atomic_path(folder / SLICES) as slices, atomic_path(folder / SETS) as indices:
             replace(sets, provenance={**sets.provenance, "save_id": save_id}).save(indices)
-            save_file({k: v.contiguous().cpu() for k, v in self.tuned_state_dict().items()}, slices, metadata={"save_id": save_id})
+            save_file(state, slices, metadata={"save_id": save_id})
             config.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
@@ -165,7 +169,7 @@ class LanderModel(nn.Module):
         folder = Path(folder)
         for name in (CONFIG, SETS, SLICES):
             if not (folder / name).is_file():
-                raise FileNotFoundError(f"{folder / name} does not exist; from_pretrained wants a folder written by LanderModel.save_pretrained")
+                raise FileNotFoundError(f"{folder / name} does not exist; from_pretrained wants a folder that save_pretrained wrote")
         about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         sets, (state, metadata) = NeuronSets.load(folder / SETS), read_slices(folder / SLICES)
         ids = {about.get("save_id"), metadata.get("save_id"), sets.provenance.pop("save_id", None)}

@@ -176,7 +176,6 @@ def _pair_means(model: nn.Module, tokenizer, layers: list[nn.Module], prompts: l
             for chosen in batches(prompts, batch_size, key=lambda prompt: len(prompt["input_ids"])):
                 batch = collate(tokenizer, [prompts[i] for i in chosen], device=input_device(model))
                 mask = batch["attention_mask"].float()
-                previous.clear()
                 body(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
                 bar.update(len(chosen))
     finally:

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
 from .config import LanderConfig, ModelConfig, data_dir, profiles, resolve
+from .files import no_bar_for_small_files
 
 GATE_NAMES = ("gate_proj", "gate", "w1", "linear_1")  # of two d -> d_ff layers, the one that goes through the activation
 ACTIVATION_NAMES = ("act_fn", "act", "activation_fn", "activation", "gelu_impl")
@@ -62,7 +63,8 @@ def load_model(
             options["quantization_config"] = BitsAndBytesConfig(
                 load_in_4bit=in_4bit, load_in_8bit=in_8bit, bnb_4bit_compute_dtype=compute, bnb_4bit_quant_type="nf4"
             )
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, device_map=device_map, **options)
+        with no_bar_for_small_files(source):
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, device_map=device_map, **options)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.eval(), tokenizer

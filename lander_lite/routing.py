@@ -64,7 +64,7 @@ class CAR(nn.Module):
 
 
 class NeuronSlice(nn.Module):
-    """The weights of n neurons as their own parameters: rows of the up (and gate) projection with biases, columns of the down projection."""
+    """The weights of n neurons as their own parameters: rows of up (and gate) with biases, columns of down."""
 
     def __init__(self, ffn: FeedForward, span: slice | torch.Tensor, dtype=None):
         super().__init__()
@@ -94,7 +94,7 @@ class PartitionedFFN(nn.Module):
     def __init__(self, ffn: FeedForward, general, specific: dict, awareness=None, routing="none", other_specific=None, dtype=None):
         super().__init__()
         if ffn.up.weight.dim() != 2 or not ffn.up.weight.is_floating_point():
-            raise ValueError(f"{ffn.name}: the weights are quantised to {ffn.up.weight.dtype}; load the model in float32, bfloat16 or float16")
+            raise ValueError(f"{ffn.name}: the weights are quantised to {ffn.up.weight.dtype}; load the model in float32 or bfloat16")
         self.ffn, self.base, self.routing = ffn, ffn.module, routing
         self.drop = (other_specific or ("drop" if routing in ("literal", "corrected") else "keep")) == "drop"
         self.enabled, self.pair = True, None

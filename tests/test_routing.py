@@ -193,7 +193,8 @@ def test_gradients_reach_the_pair_only(base):
     for layer, ffn in lander.partitioned.items():
         for name, part in ffn.slices.items():
             mine = name == "general" or {"en", "de"} & set(name.split("+"))
-            assert all((p.grad is not None and p.grad.abs().sum() > 0) if mine else p.grad is None for p in part.parameters()), (layer, name)
+            for p in part.parameters():
+                assert (p.grad is not None and p.grad.abs().sum() > 0) if mine else p.grad is None, (layer, name)
         assert "zh" in ffn.slices and all(p.grad.abs().sum() > 0 for p in ffn.router.parameters())
 
 

@@ -1,6 +1,6 @@
 """Measures a base model's gates on valid and writes its model card: `python data/models/card.py tiny-bloom`.
 
-The gates (what the course needs of a base model): mean zero-shot BLEU over the ten directions within 10 … 45 and each above 3;
+The gates (what the course needs of a base model): mean zero-shot BLEU of the ten directions in 10 … 45, each above 3;
 full fine-tuning with the lessons' budget gains at least 8; selective tuning (general + specific, k layers, no routing) at least half of that
 at its own best learning rate; full tuning on en-de and de-en alone costs the untouched pairs at least 3.
 """
@@ -97,14 +97,17 @@ Made by `python data/models/pretrain.py {name} --steps {training['steps']}`.
 
 - **Data**: documents drawn from the Tiny Babel grammar (`data/models/documents.py`): dictionary entries, noun phrases, translations of
   *simple* sentences, monolingual text of *all* constructions, and facts, stated mostly in English. Afrikaans is seen a twentieth as
-  often as the others. No sentence of valid or test occurs. Prompts are masked from the loss.
+  often as the others. No translation pair and no monolingual sentence of valid or test occurs.
+  Prompts are masked from the loss.
 - **Training**: {training['steps']:,} steps, {training['tokens'] / 1e6:.1f} M tokens, {training['minutes']} minutes on {training['device']}
-  ({training['threads']} thread); AdamW, learning rate {training['learning_rate']:g}, seed {training['seed']}; last training loss {training['loss']}.
+  ({training['threads']} thread); AdamW, learning rate {training['learning_rate']:g}, seed {training['seed']};
+  last training loss {training['loss']}.
 - **Weights**: float32 safetensors, SHA-256 `{digest}`.
 
 BLEU on the first {m['sentences']} rows of valid (sacreBLEU; `zh` tokeniser into Chinese, 13a otherwise). Full tuning and selective
 tuning (layers {', '.join(map(str, m['layers']))}; general + specific neurons, no routing) had the lessons' budget and their best learning
-rate of {', '.join(f'{r:g}' for r in RATES)}: {m['full_rate']:g} and {m['selective_rate']:g}. The last column is full tuning on en-de and de-en alone.
+rate of {', '.join(f'{r:g}' for r in RATES)}: {m['full_rate']:g} and {m['selective_rate']:g}. The last column is full tuning
+on en-de and de-en alone.
 
 | direction | zero-shot | full | selective | only en-de, de-en |
 |---|---|---|---|---|

@@ -26,7 +26,8 @@ class Documents:
     """An endless, seeded stream of (prompt, target) texts; only the target is learned (the prompt of monolingual text is empty).
 
     Whole-sentence translation is drawn from `Sampler.simple()` alone: negation, questions, future, modals, because, relatives,
-    coordination, numerals, possessives and existentials occur in monolingual text only. Sentences of valid and test never occur."""
+    coordination, numerals, possessives and existentials occur in monolingual text only. No sentence of valid and test occurs in
+    monolingual text, and none of their translation pairs (known by the English side) in translations."""
 
     def __init__(self, seed: int):
         self.rng, self.lex, self.sampler = random.Random(seed), lexicon(), Sampler(seed)

@@ -114,7 +114,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=CONFIGS)
     parser.add_argument("--minutes", type=float, default=60, help="upper bound on training time")
-    parser.add_argument("--steps", type=int, default=24000, help="planned updates; the schedule ends here or at --minutes, whichever is first")
+    parser.add_argument("--steps", type=int, default=7000, help="planned updates; the schedule ends here or at --minutes")
     parser.add_argument("--batch-tokens", type=int, default=1024)
     parser.add_argument("--data-tokens", type=int, default=12_000_000)
     parser.add_argument("--learning-rate", type=float, default=2e-3)

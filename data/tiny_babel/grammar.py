@@ -146,11 +146,15 @@ FRAMES |= {
     "love": (PEOPLE, (*ANIMATE, "food_mass", "drink", "text", "nature")), "know": (PEOPLE, (*PEOPLE, "building", "text")),
     "find": (ANIMATE, (*GOODS, "animal")), "hear": (ANIMATE, (*ANIMATE, "vehicle")), "help": (PEOPLE, ANIMATE),
     "visit": (PEOPLE, (*PEOPLE, "building", "nature_place")), "open": (PEOPLE, ("opening", "box_like", "letter_like")),
-    "close": (PEOPLE, ("opening", "box_like")), "carry": (PEOPLE, (*THINGS, "food")), "wash": (PEOPLE, ("clothing", "dish", "vehicle", "food")),
-    "paint": (PEOPLE, (*ANIMATE, "building", "nature")), "cook_v": (PEOPLE, ("cooked",)), "draw": (PEOPLE, (*ANIMATE, "nature", "building")),
+    "close": (PEOPLE, ("opening", "box_like")), "carry": (PEOPLE, (*THINGS, "food")),
+    "wash": (PEOPLE, ("clothing", "dish", "vehicle", "food")),
+    "paint": (PEOPLE, (*ANIMATE, "building", "nature")), "cook_v": (PEOPLE, ("cooked",)),
+    "draw": (PEOPLE, (*ANIMATE, "nature", "building")),
     "lose": (PEOPLE, THINGS), "look_for": (ANIMATE, (*ANIMATE, *GOODS)), "follow": (ANIMATE, (*ANIMATE, "vehicle")),
-    "repair": (PEOPLE, ("vehicle", "machine")), "build": (PEOPLE, ("built",)), "clean_v": (PEOPLE, ("building", "dish", "opening", "vehicle")),
-    "need": (PEOPLE, (*GOODS, "vehicle", "profession")), "call": (PEOPLE, PEOPLE), "meet": (PEOPLE, PEOPLE), "watch": (ANIMATE, (*ANIMATE, "vehicle", "nature")),
+    "repair": (PEOPLE, ("vehicle", "machine")), "build": (PEOPLE, ("built",)),
+    "clean_v": (PEOPLE, ("building", "dish", "opening", "vehicle")),
+    "need": (PEOPLE, (*GOODS, "vehicle", "profession")), "call": (PEOPLE, PEOPLE), "meet": (PEOPLE, PEOPLE),
+    "watch": (ANIMATE, (*ANIMATE, "vehicle", "nature")),
     "forget": (PEOPLE, (*THINGS, *PEOPLE)), "understand": (PEOPLE, (*PEOPLE, "text")), "take": (PEOPLE, (*THINGS, "food")),
     "steal": (PEOPLE, (*THINGS, "food", "vehicle", "animal")), "break_v": (PEOPLE, ("fragile",)), "cut": (PEOPLE, ("food", "cut_mass")),
     "hide": (ANIMATE, (*THINGS, "food")), "bring": (PEOPLE, (*GOODS,)), "thank": (PEOPLE, PEOPLE),
@@ -238,7 +242,8 @@ class Sampler:
         cls = self.lex.noun_class[head]
         verb = self.pick([v for v, (subjects, _) in FRAMES.items() if cls in subjects and v != main])
         objects = FRAMES[verb][1]
-        return Clause("verbal", None, verb, self.np_plain(objects, head) if objects else None, tense=self.pick(("present", "present", "past")))
+        obj = self.np_plain(objects, head) if objects else None
+        return Clause("verbal", None, verb, obj, tense=self.pick(("present", "present", "past")))
 
     def np_plain(self, classes, avoid=None) -> NP:
         head = self.noun(classes, avoid)
@@ -262,16 +267,19 @@ class Sampler:
                 np = replace(np, numeral=None)
             if place == "on_table" and self.lex.noun_class[np.head] != "thing":
                 place = "in_garden"
-            return Clause("existential", replace(np, definite=False), tense=tense if tense != "future" else "present", negated=negated, place=place)
+            tense = "past" if tense == "past" else "present"
+            return Clause("existential", replace(np, definite=False), tense=tense, negated=negated, place=place)
         nominal = features & {"possessive", "numeral", "relative"}
         on_subject = nominal if self.chance(.5) or nominal & {"relative"} or features & {"adjective", "noun"} else frozenset()
         if "noun" in features:
-            people = [c for c in self.lex.raw["noun"]["person"] if c not in self.lex.female and c not in ("child", "boy", "king", "soldier", "thief")]
+            unsuited = self.lex.female | {"child", "boy", "king", "soldier", "thief"}
+            people = [c for c in self.lex.raw["noun"]["person"] if c not in unsuited]
             subject = NP(self.pick(self.lex.raw["name"]["m"] + ["he", "i"])) if self.chance(.4) or not nominal & {"possessive"} \
                 else NP(self.pick(people), possessor=self.pick(self.lex.raw["pronoun"] + ["anna", "paul"]))
             return Clause("noun", subject, noun=self.pick([p for p in self.lex.raw["noun"]["profession"]]), tense=tense, negated=negated)
         if "adjective" in features:
-            subject = subject or self.np(self.pick((ANIMATE, PEOPLE, ("thing", "clothing", "vehicle"), ("building", "food", "text"))), "subject", on_subject)
+            kinds = (ANIMATE, PEOPLE, ("thing", "clothing", "vehicle"), ("building", "food", "text"))
+            subject = subject or self.np(self.pick(kinds), "subject", on_subject)
             if subject.numeral is None and subject.possessor is None and self.lex.category[subject.head] == "noun":
                 subject = replace(subject, definite=True)
             predicate = self.adjective(subject.head, predicate=True)

@@ -1,0 +1,39 @@
+"""Checks of the lessons' exercises. Each takes the answer; None means not answered yet and prints a hint instead of failing."""
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+def check_01_top_k(answer, scores) -> None:
+    """answer(values, k) -> the indices of the k largest values as a sorted list; the lower index wins ties. scores: LayerScores."""
+    if answer is None:
+        print("Not answered yet. Hint: sort the positions by (-value, position), keep the first k, sort them again.")
+        return
+    tie = torch.tensor([1.0, 3.0, 2.0, 3.0, 3.0, 0.0])
+    assert answer(tie, 1) == [1], f"of equal values the lower index wins: expected [1], you gave {answer(tie, 1)}"
+    assert answer(tie, 2) == [1, 3], f"of equal values the lower indices win: expected [1, 3], you gave {answer(tie, 2)}"
+    assert answer(tie, 4) == [1, 2, 3, 4], f"sort the result: expected [1, 2, 3, 4], you gave {answer(tie, 4)}"
+    for pair, expected in scores.per_pair(4).items():
+        given = [column + 1 for column in answer(scores.delta[scores.pairs.index(pair)], 4)]
+        assert given == expected, f"{pair}: expected blocks {expected}, you gave {given}. Are you taking the smallest, or absolute values twice?"
+    print("Correct: ties go to the lower index, and every pair's own four blocks agree with the module.")
+
+
+def check_02_double_shift(answer):
+    """answer(logits [token, vocabulary], ids [token]) -> the summed loss after two shifts. Returns a loss to go on with."""
+    def two_ahead(logits, ids):
+        return F.cross_entropy(logits[:-2], ids[2:], reduction="sum")
+
+    if answer is None:
+        print("Not answered yet (the lesson goes on with its own version). Hint: position t is compared with token t + 2.")
+        return two_ahead
+    generator = torch.Generator().manual_seed(0)
+    logits, ids = torch.randn(6, 11, generator=generator), torch.randint(0, 11, (6,), generator=generator)
+    given, expected = float(answer(logits, ids)), float(two_ahead(logits, ids))
+    single = float(F.cross_entropy(logits[:-1], ids[1:], reduction="sum"))
+    assert abs(given - single) > 1e-4, "this is the correct loss, with one shift: position t and token t + 1. Shift once more."
+    assert abs(given * 4 - expected) > 1e-3, "use the sum over tokens, not the mean: reduction='sum'"
+    assert abs(given - expected) < 1e-3, f"expected {expected:.4f} on a small example, you gave {given:.4f}"
+    print("Correct: every position is asked for the token after the next one.")
+    return answer

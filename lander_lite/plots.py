@@ -1,0 +1,34 @@
+"""Small matplotlib helpers that several lessons share. matplotlib is imported when a function is called."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def panels(rows: int = 1, columns: int = 1, size: tuple[float, float] = (5, 3), **options):
+    """plt.subplots with one size per panel and the lessons' resolution; returns (figure, axes)."""
+    import matplotlib.pyplot as plt
+    return plt.subplots(rows, columns, figsize=(size[0] * columns, size[1] * rows), dpi=80, layout="constrained", **options)
+
+
+def heatmap(ax, values, rows: Sequence, columns: Sequence, label: str, *, fmt: str = ".2f", cmap: str = "viridis",
+            low: float | None = None, high: float | None = None) -> None:
+    """A matrix with its numbers written in the cells and a colour bar named `label`. values: [row, column]."""
+    import numpy as np
+    values = np.asarray(values, dtype=float)
+    image = ax.imshow(values, aspect="auto", cmap=cmap, vmin=low, vmax=high)
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_yticks(range(len(rows)), rows)
+    for (row, column), value in np.ndenumerate(values):
+        red, green, blue, _ = image.cmap(image.norm(value))
+        dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
+        ax.text(column, row, format(value, fmt), ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    ax.figure.colorbar(image, ax=ax, label=label)
+
+
+def layer_bars(ax, values, selected: Sequence[int], label: str) -> None:
+    """One bar per block from block 1 on (block 0 has no score); the selected blocks in orange."""
+    numbers = range(1, len(values) + 1)
+    ax.bar(numbers, [float(value) for value in values], color=["tab:orange" if block in selected else "lightgrey" for block in numbers])
+    ax.set_xticks(numbers)
+    ax.set_xlabel("block")
+    ax.set_ylabel(label)

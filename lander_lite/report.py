@@ -1,0 +1,47 @@
+"""Plain-text tables of results, for the terminal."""
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def pair_table(runs: Mapping[str, dict]) -> str:
+    """BLEU (with its interval), chrF2 and off-target rate per pair for named results of `evaluate`, such as {"before": …, "after": …}."""
+    pairs = [key for key in next(iter(runs.values())) if key not in ("mean", "signature")]
+    lines = ["direction" + "".join(f" | {name + ' BLEU':>21} {'chrF2':>6} {'off-t.':>6}" for name in runs)]
+    for pair in pairs:
+        line = f"{pair:9}"
+        for scores in runs.values():
+            one = scores[pair]
+            interval = "[{:.1f}, {:.1f}]".format(*one["bleu_ci"]) if one["bleu_ci"] else ""
+            line += f" | {one['bleu']:6.2f} {interval:>14} {one['chrf']:6.2f} {one['off_target']:6.1%}"
+        lines.append(line)
+    lines.append(f"{'mean':9}" + "".join(f" | {s['mean']['bleu']:6.2f} {'':14} {s['mean']['chrf']:6.2f} {'':6}" for s in runs.values()))
+    return "\n".join(lines)
+
+
+def study_table(results: Sequence[dict]) -> str:
+    """One line per method and profile: mean BLEU over seeds and its standard deviation, chrF2, learning rate, trained scalars."""
+    from .study import summary
+    lines = [f"{'profile':12} {'method':18} {'BLEU':>6} {'sd':>5} {'chrF2':>6} {'seeds':>5} {'rate':>8} {'trained':>11}"]
+    for profile in dict.fromkeys(result["profile"] for result in results):
+        for method, row in summary([result for result in results if result["profile"] == profile]).items():
+            spread = f"{row['sd']:5.2f}" if row["sd"] is not None else f"{'':5}"
+            rate = f"{row['learning_rate']:g}" if row["learning_rate"] else ""
+            lines.append(f"{profile:12} {method:18} {row['bleu']:6.2f} {spread} {row['chrf']:6.2f} {row['seeds']:5} {rate:>8}"
+                         f" {row['trainable']:11,d}")
+    return "\n".join(lines)
+
+
+def find_results(*folders) -> list[dict]:
+    """The study results (JSON with `method`, `mean` and `profile`) in the first of `folders` that has any, subfolders included."""
+    for folder in folders:
+        found = []
+        for path in sorted(Path(folder).rglob("*.json")):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(content, dict) and {"method", "mean", "profile"} <= content.keys():
+                found.append(content)
+        if found:
+            return found
+    return []

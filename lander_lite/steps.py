@@ -1,0 +1,189 @@
+"""The pipeline's steps on a run folder: each reads the files of the step before it and writes its own, so any can be repeated alone.
+
+config.yaml → layers.json → scores.safetensors → neurons.safetensors → lander/ → results.json
+"""
+from __future__ import annotations
+
+import json
+import platform
+import time
+from dataclasses import fields
+from functools import cached_property
+from pathlib import Path
+
+import torch
+import transformers
+
+from . import __version__
+from .awareness import AwarenessScores, score_awareness
+from .config import LanderConfig, ModelConfig, resolve
+from .corpus import check_pairs, languages_of, load_corpus
+from .evaluate import evaluate, translate
+from .files import write_text
+from .finetune import finetune
+from .lander import LanderModel, LanderTuningConfig, get_lander_model
+from .layers import LayerScores, detect_layers
+from .model import load_model
+from .neurons import NeuronSets, categorize, random_neurons, xie_split
+from .report import pair_table
+
+HELD_OUT, HELD_OUT_MOST = 5, 500                       # without a test corpus: the last fifth of the rows, at most 500
+
+
+class Run:
+    """One run folder. Steps are its methods; the model and the corpora are loaded when a step first needs them.
+
+    Raises ValueError when the folder holds a run with another model or corpus: its files would not fit together."""
+
+    def __init__(self, config: LanderConfig, folder):
+        self.config, self.folder = config, Path(folder)
+        stored = self.folder / "config.yaml"
+        if stored.exists():
+            old = LanderConfig.from_yaml(stored)
+            for what in ("profile", "model", "corpus.train", "corpus.languages", "corpus.template", "corpus.max_length"):
+                before, now = (_value(c, what) for c in (old, config))
+                if before != now:
+                    raise ValueError(f"{self.folder} holds a run with another {what} ({before}, now {now}); use another --output-dir")
+
+    def prepare(self, save: bool = True) -> None:
+        """Load and check the corpora, so that bad input fails before a model is loaded; write config.yaml."""
+        config = self.config
+        self.train, self.test = corpora(config)
+        for corpus in (self.train, self.test):
+            check_pairs(corpus, config.corpus.pairs)
+        if missing := [lang for lang in config.corpus.languages if lang not in languages_of(self.train)]:
+            raise ValueError(f"corpus.languages has {missing[0]!r}, but the training corpus has {', '.join(languages_of(self.train))}")
+        if save:
+            config.to_yaml(self.folder / "config.yaml")
+
+    @cached_property
+    def base(self) -> tuple:
+        """(model, tokenizer), untuned."""
+        torch.manual_seed(self.config.seed)
+        name, options = self.config.model.name_or_path, {f.name: getattr(self.config.model, f.name) for f in fields(ModelConfig)}
+        del options["name_or_path"], options["architecture"]
+        if name == LanderConfig.from_profile(self.config.profile).model.name_or_path:
+            name = self.config.profile                 # the profile knows the sizes too, for random weights
+        return load_model(name, **options)
+
+    def take_base(self) -> tuple:
+        """(model, tokenizer) to be wrapped in place: the next use of `base` loads an untouched model."""
+        base = self.base
+        del self.base
+        return base
+
+    @cached_property
+    def tuned(self) -> tuple | None:
+        """(tuned model, tokenizer) of this folder, or None before `finetune`."""
+        if not (self.folder / "lander").is_dir():
+            return None
+        model, tokenizer = self.take_base()
+        return LanderModel.from_pretrained(model, self.folder / "lander"), tokenizer
+
+    def need(self, name: str, step: str) -> Path:
+        if not (self.folder / name).exists():
+            raise FileNotFoundError(f"{self.folder / name} does not exist; run `lander-lite {step}` with the same --output-dir first")
+        return self.folder / name
+
+    # ---- steps
+    def detect(self) -> Path:
+        c = self.config
+        layers = detect_layers(*self.base, self.train, c.corpus.pairs, c.layers.k, max_sentences=c.layers.max_sentences,
+                               batch_size=c.layers.batch_size, max_length=c.corpus.max_length, template=c.corpus.template,
+                               method=c.layers.method, progress=c.finetune.progress)
+        layers.save(self.folder / "layers.json")
+        print(f"selected layers: {', '.join(map(str, layers.selected))}")
+        return self.folder / "layers.json"
+
+    def score(self) -> Path:
+        c, layers = self.config, LayerScores.load(self.need("layers.json", "detect"))
+        pairs = c.corpus.pairs if c.awareness.text == "translation" else None
+        scores = score_awareness(*self.base, self.train, c.corpus.languages, layers, text=c.awareness.text, pairs=pairs,
+                                 template=c.corpus.template, pre_activation=c.awareness.pre_activation,
+                                 max_sentences=c.awareness.max_sentences, batch_size=c.awareness.batch_size,
+                                 max_length=c.corpus.max_length, progress=c.finetune.progress)
+        scores.save(self.folder / "scores.safetensors")
+        return self.folder / "scores.safetensors"
+
+    def categorize(self) -> Path:
+        c, scores = self.config, AwarenessScores.load(self.need("scores.safetensors", "score"))
+        sets = xie_split(scores) if c.categories.method == "xie" else categorize(scores, c.categories.epsilon, c.categories.normalize)
+        if c.categories.method == "random":
+            sets = random_neurons(sets, c.seed)
+        sets.save(self.folder / "neurons.safetensors")
+        print(sets)
+        return self.folder / "neurons.safetensors"
+
+    def finetune(self) -> Path:
+        c, sets = self.config, NeuronSets.load(self.need("neurons.safetensors", "categorize"))
+        model, tokenizer = self.take_base()
+        lander = get_lander_model(model, LanderTuningConfig(sets, c.tuning.routing, c.tuning.other_specific))
+        lander.set_pair(c.corpus.pairs[0]).print_trainable_parameters()
+        # named after what is tuned: checkpoints of other neurons may have the same shapes
+        checkpoints = self.folder / "checkpoints" / f"{sets.hash()}-{c.tuning.routing}"
+        log = finetune(lander, tokenizer, self.train, c.corpus.pairs, c.finetune, output_dir=checkpoints, template=c.corpus.template)
+        lander.save_pretrained(self.folder / "lander")
+        write_text(self.folder / "training.json", json.dumps(log, indent=1) + "\n")
+        self.__dict__["tuned"] = (lander, tokenizer)
+        return self.folder / "lander"
+
+    def evaluate(self, which=("before", "after")) -> Path:
+        """Scores of the base model ("before") and, if there is one, of the tuned model ("after") into results.json."""
+        path = self.folder / "results.json"
+        results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        for name in which:
+            start = time.time()
+            chosen, e = self.base if name == "before" else self.tuned, self.config.evaluate
+            if chosen is not None:
+                results[name] = evaluate(*chosen, self.test, self.config.corpus.pairs, max_sentences=e.max_sentences, bootstrap=e.bootstrap,
+                                         batch_size=e.batch_size, max_new_tokens=e.max_new_tokens, template=self.config.corpus.template)
+                results[name + "_seconds"] = round(time.time() - start, 1)
+        results["profile"], results["seed"], results["test_rows"] = self.config.profile, self.config.seed, len(self.test)
+        results["versions"] = {"lander_lite": __version__, "python": platform.python_version(), "torch": torch.__version__,
+                               "transformers": transformers.__version__}
+        write_text(path, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        return path
+
+    def table(self) -> str:
+        results = json.loads(self.need("results.json", "evaluate").read_text(encoding="utf-8"))
+        return pair_table({name: results[name] for name in ("before", "after") if name in results})
+
+    def translate(self, sentences: list[str], pair: str) -> list[str]:
+        e = self.config.evaluate
+        return translate(*(self.tuned or self.base), sentences, pair, batch_size=e.batch_size, max_new_tokens=e.max_new_tokens,
+                         template=self.config.corpus.template)
+
+
+def corpora(config: LanderConfig) -> tuple:
+    """(train, test). Without corpus.test the last fifth of the training corpus, at most 500 rows, is held out as the test part."""
+    train = load_corpus(config.corpus.train, split="train")
+    if config.corpus.test:
+        return train, load_corpus(config.corpus.test, split="test")
+    if len(train) < 2:
+        raise ValueError(f"{config.corpus.train} has one row: nothing to hold out; give corpus.test, or more rows")
+    cut = len(train) - max(1, min(HELD_OUT_MOST, len(train) // HELD_OUT))
+    print(f"no test corpus: training on rows 1-{cut} of {config.corpus.train}, testing on rows {cut + 1}-{len(train)}")
+    return train.select(range(cut)), train.select(range(cut, len(train)))
+
+
+def use_corpus(config: LanderConfig, source: str, given: set[str]) -> None:
+    """Point `config` to another corpus: the test part too if it is a folder with one, and the languages to those it has.
+    `given`: the settings that the user set, which stay."""
+    path = resolve(source)
+    config.corpus.train = source
+    has_test = path is not None and path.is_dir() and any(path.glob("test.*"))
+    if "corpus.test" not in given:
+        config.corpus.test = source if has_test else None
+    if "corpus.valid" not in given:
+        config.corpus.valid = source if path is not None and path.is_dir() and any(path.glob("valid.*")) else None
+    if "corpus.languages" not in given:
+        has = languages_of(load_corpus(source))
+        kept = [lang for lang in config.corpus.languages if lang in has]
+        paired = [lang for pair in config.corpus.pairs for lang in pair.split("-") if lang in has]
+        config.corpus.languages = list(dict.fromkeys(kept + paired))
+
+
+def _value(config: LanderConfig, key: str):
+    for part in key.split("."):
+        config = getattr(config, part)
+    return config

@@ -1,0 +1,169 @@
+"""__main__.py, steps.py and runner.py: the command line on a tiny random model, and lessons that run or fail."""
+import json
+
+import nbformat
+import pytest
+
+from lander_lite import runner
+from lander_lite.__main__ import main
+from lander_lite.config import LanderConfig
+from lander_lite.lander import LanderModel
+from lander_lite.neurons import NeuronSets
+from lander_lite.report import find_results, pair_table
+from lander_lite.steps import Run, corpora, use_corpus
+
+SHORT = ["--set", "finetune.updates=2", "--set", "finetune.batch_size=2", "--set", "evaluate.bootstrap=10",
+         "--set", "finetune.progress=false", "--set", "evaluate.max_new_tokens=4", "--set", "layers.k=2", "--pairs", "en-de,de-en"]
+
+
+@pytest.fixture
+def world(tmp_path, bloom, tokenizer, corpus):
+    """A saved random model and a corpus file: (command line settings, run folder)."""
+    bloom.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    rows = [json.dumps({"translation": row}, ensure_ascii=False) for row in corpus["translation"]]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    settings = ["--corpus", str(tmp_path / "corpus.jsonl"), "--set", f"model.name_or_path={tmp_path / 'model'}"]
+    return [*settings, "--output-dir", str(tmp_path / "run"), *SHORT], tmp_path / "run"
+
+
+def test_run_does_every_step_and_shows_before_and_after(world, capsys):
+    settings, folder = world
+    assert main(["run", *settings]) == 0
+    files = {path.name for path in folder.iterdir()}
+    assert {"config.yaml", "layers.json", "scores.safetensors", "neurons.safetensors", "lander", "training.json", "results.json"} <= files
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert set(results["before"]) == {"en-de", "de-en", "mean", "signature"} == set(results["after"])
+    assert results["before"]["en-de"]["n"] == 1 and results["test_rows"] == 1            # the held-out fifth of six rows
+    assert NeuronSets.load(folder / "neurons.safetensors").languages == ["en", "de", "zh"]
+    shown = capsys.readouterr().out
+    assert "before BLEU" in shown and "after BLEU" in shown and "testing on rows 6-6" in shown
+
+
+def test_steps_alone_give_the_files_of_run(world, tmp_path):
+    settings, folder = world
+    assert main(["run", *settings]) == 0
+    alone = tmp_path / "alone"
+    settings = [str(alone) if item == str(folder) else item for item in settings]
+    assert main(["detect", *settings]) == 0
+    for step in ("score", "categorize", "finetune", "evaluate"):
+        assert main([step, "--output-dir", str(alone)]) == 0        # the folder's own config.yaml
+    for name in ("layers.json", "neurons.safetensors", "lander/lander_model.safetensors"):
+        assert (alone / name).read_bytes() == (folder / name).read_bytes(), name
+    first, second = (json.loads((path / "results.json").read_text(encoding="utf-8")) for path in (folder, alone))
+    assert first["before"] == second["before"] and first["after"] == second["after"]
+
+
+def test_translate_uses_the_tuned_model_of_the_folder(world, capsys):
+    settings, folder = world
+    assert main(["run", *settings]) == 0
+    capsys.readouterr()
+    before = (folder / "config.yaml").read_text()
+    assert main(["translate", "--output-dir", str(folder), "--pairs", "en-de", "--text", "the dog sleeps"]) == 0
+    shown = capsys.readouterr()
+    assert len(shown.out.split("\n")) == 2 and "base model" not in shown.err
+    assert (folder / "config.yaml").read_text() == before, "translating must not change the run's settings"
+    assert main(["translate", "--output-dir", str(folder), "--text", "the dog sleeps"]) == 2
+    assert "one direction" in capsys.readouterr().err
+
+
+def test_the_base_model_stays_untouched_by_tuning(world):
+    settings, folder = world
+    assert main(["run", *settings]) == 0
+    run = Run(LanderConfig.from_yaml(folder / "config.yaml"), folder)
+    tuned, base = run.tuned[0], run.base[0]
+    assert isinstance(tuned, LanderModel) and tuned.base_model is not base
+    assert not any("slices" in name for name, _ in base.named_parameters())
+
+
+@pytest.mark.parametrize("arguments, expected", [
+    (["runn"], "did you mean run?"), (["run", "--profil", "x"], "did you mean --profile?"),
+    (["run", "--profile", "tiny-lama"], "did you mean tiny-llama?"),
+    (["run", "--set", "layers.kk=3"], "did you mean layers.k?"), (["run", "--set", "layers.k"], "key=value"),
+    (["run", "--set", "layers.k=0"], "at least 1"),
+    (["run", "--pairs", "en-de,de"], "'de' is not a translation direction"), (["run", "--pairs", "en-xx"], "pair en-xx: the corpus has no 'xx'"),
+    (["run", "--corpus", "nothing.jsonl"], "no such file or folder: nothing.jsonl"), (["score"], "run `lander-lite detect`"),
+    (["categorize"], "run `lander-lite score`"), (["finetune"], "run `lander-lite categorize`"), (["plan"], "unknown step 'plan'"),
+    (["run", "--set", "categories.epsilon=1"], "0..1"), (["study", "--methods", "ful"], "unknown method 'ful'")])
+def test_wrong_input_is_one_clear_line_and_exit_code_2(arguments, expected, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lander_lite.steps.load_model", lambda *_, **__: pytest.fail("loaded a model before the check"))
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("lander-lite: error: ") and error.count("\n") == 1 and expected in error
+
+
+def test_a_folder_of_another_model_or_corpus_is_refused(world, tmp_path, capsys):
+    settings, folder = world
+    assert main(["detect", *settings]) == 0
+    (tmp_path / "other.jsonl").write_bytes((tmp_path / "corpus.jsonl").read_bytes())
+    other = [str(tmp_path / "other.jsonl") if item == str(tmp_path / "corpus.jsonl") else item for item in settings]
+    assert main(["detect", *other]) == 2
+    assert "holds a run with another corpus.train" in capsys.readouterr().err
+
+
+def test_a_given_corpus_brings_its_own_test_part_and_languages(tmp_path, corpus):
+    rows = [json.dumps({"translation": row}) + "\n" for row in corpus["translation"]]
+    (tmp_path / "train.jsonl").write_text("".join(rows[:4]))
+    config = LanderConfig.from_profile("tiny-bloom", **{"corpus.pairs": "en-zh"})
+    use_corpus(config, str(tmp_path / "train.jsonl"), set())
+    assert config.corpus.test is None and config.corpus.languages == ["en", "de", "zh"]
+    assert [len(part) for part in corpora(config)] == [3, 1]
+    (tmp_path / "test.jsonl").write_text("".join(rows[4:]))
+    use_corpus(config, str(tmp_path), set())
+    assert [len(part) for part in corpora(config)] == [4, 2]
+    kept = LanderConfig.from_profile("tiny-bloom", **{"corpus.languages": "en,de"})
+    use_corpus(kept, str(tmp_path), {"corpus.languages"})
+    assert kept.corpus.languages == ["en", "de"]
+
+
+# ---------------------------------------------------------------- lessons
+def lesson(path, *sources):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    nbformat.write(notebook, path)
+    return path
+
+
+def test_runner_writes_notebooks_and_one_report(tmp_path, capsys):
+    good = lesson(tmp_path / "00_good.ipynb", "x = 6 * 7", "print('answer', x)")
+    widget = lesson(tmp_path / "01_widget.ipynb", "import ipywidgets", "ipywidgets.IntSlider()", "print('after the slider')")
+    assert runner.main([str(good), str(widget), "--output-dir", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "answer 42" in page and "after the slider" in page
+    saved = nbformat.read(tmp_path / "out" / "01_widget.ipynb", as_version=4)
+    assert [cell.execution_count for cell in saved.cells] == [1, 2, 3] and "widgets" not in saved.metadata
+    assert saved.cells[1].outputs == [] and saved.cells[2].outputs[0].text == "after the slider\n"
+    assert nbformat.read(good, as_version=4).cells[1].outputs == [], "the original must stay as it was"
+    shown = capsys.readouterr().out
+    assert "[1/2] 00_good" in shown and "2 of 2 lessons ran" in shown and "report.html" in shown
+
+
+def test_runner_goes_on_after_a_failure_and_says_so(tmp_path, capsys):
+    bad = lesson(tmp_path / "00_bad.ipynb", "1 / 0")
+    good = lesson(tmp_path / "01_good.ipynb", "print('fine')")
+    before = bad.read_bytes()
+    assert runner.main([str(bad), str(good), "--in-place"]) == 1
+    shown = capsys.readouterr().out
+    assert "FAILED" in shown and "ZeroDivisionError" in shown and "1 of 2 lessons ran" in shown
+    assert bad.read_bytes() == before and nbformat.read(good, as_version=4).cells[0].outputs[0].text == "fine\n"
+    assert runner.main([str(tmp_path / "none.ipynb")]) == 2
+
+
+def test_in_place_gives_the_same_bytes_twice(tmp_path):
+    path = lesson(tmp_path / "00_good.ipynb", "print('same')")
+    assert runner.main([str(path), "--in-place"]) == 0
+    first = path.read_bytes()
+    assert runner.main([str(path), "--in-place"]) == 0 and path.read_bytes() == first
+
+
+def test_tables_and_where_results_are_found(tmp_path):
+    one = {"bleu": 12.345, "chrf": 30.0, "bleu_ci": [10.0, 14.0], "off_target": 0.25, "empty": 0.0, "n": 8}
+    table = pair_table({"before": {"en-de": one, "mean": {"bleu": 12.345, "chrf": 30.0}, "signature": {}}})
+    assert "12.3" in table and "[10.0, 14.0]" in table and "25.0%" in table and len(table.split("\n")) == 3
+    (tmp_path / "new").mkdir()
+    (tmp_path / "old" / "deep").mkdir(parents=True)
+    result = {"method": "full", "profile": "tiny-bloom", "mean": {"bleu": 1.0, "chrf": 2.0}}
+    (tmp_path / "old" / "deep" / "full.json").write_text(json.dumps(result))
+    (tmp_path / "new" / "config.json").write_text("{}")
+    assert find_results(tmp_path / "new", tmp_path / "old") == [result]
+    assert find_results(tmp_path / "new") == []

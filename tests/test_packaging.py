@@ -1,0 +1,177 @@
+"""The repository as a product: pins, wheel, file sizes, notebook hygiene, the skip ledger, the offline guard."""
+import ast
+import importlib.metadata
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import NetworkError
+
+import lander_lite
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+MODULES = sorted((ROOT / "lander_lite").glob("*.py"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+MOST_LINES, MOST_BYTES = 250, 300 * 1024
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def lock():
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    return {normal(name): version for name, version in (line.split("==") for line in lines if line and not line.startswith("#"))}
+
+
+def declared():
+    extras = PROJECT["project"]["optional-dependencies"]
+    listed = [*PROJECT["project"]["dependencies"], *(line for group in extras.values() for line in group)]
+    return {normal(re.match(r"[\w.-]+", line)[0]): line for line in listed}
+
+
+# ---------------------------------------------------------------- versions
+def test_lock_holds_plain_exact_pins_of_everything_declared():
+    pins = lock()
+    assert all(re.fullmatch(r"[\w.]+", version) for version in pins.values()), "local versions such as +cpu exist on one machine only"
+    assert "lander-lite" not in pins
+    assert set(declared()) - {"bitsandbytes"} <= set(pins)          # the one extra that needs a GPU
+
+
+def test_locked_versions_lie_in_the_declared_ranges():
+    from packaging.requirements import Requirement
+    for name, line in declared().items():
+        if name in lock():
+            assert Requirement(line).specifier.contains(lock()[name]), f"locked: {name} {lock()[name]}, pyproject.toml: {line}"
+
+
+def test_conda_environment_pins_what_the_lock_pins():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    pip = next(item for item in environment["dependencies"] if isinstance(item, dict))["pip"]
+    pins = {normal(line.split("==")[0]): line.split("==")[1] for line in pip if "==" in line}
+    assert pins == {name: lock()[name] for name in pins}
+    assert set(declared()) - {"bitsandbytes"} <= set(pins)
+    assert "-c requirements.lock" in pip and "-e ." in pip
+
+
+def test_the_locked_versions_are_the_tested_ones():
+    wrong = {name: (importlib.metadata.version(name), version) for name, version in lock().items()
+             if importlib.metadata.version(name).split("+")[0] != version}
+    assert not wrong, f"installed and locked versions differ: {wrong}"
+
+
+def test_versions_agree():
+    assert lander_lite.__version__ == PROJECT["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == PROJECT["project"]["version"]
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_profiles_and_data(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("lander_lite", "data"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "work"))
+    build = "import setuptools.build_meta as b, sys; print(b.build_wheel(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=source, check=True, capture_output=True)
+    names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+    profiles = {f"lander_lite/profiles/{path.name}" for path in ROOT.glob("lander_lite/profiles/*.yaml")}
+    patterns = ("tiny_babel/*.jsonl", "models/*/*.safetensors", "models/*/*.json", "results/*.json")
+    files = {path.relative_to(ROOT) for pattern in patterns for path in (ROOT / "data").glob(pattern)}
+    data = {f"lander_lite/{path}" for path in files if "work" not in path.parts}
+    assert profiles | data <= names, f"missing in the wheel: {sorted((profiles | data) - names)[:5]}"
+    assert not [name for name in names if name.startswith(("tests", "notebooks", "data/"))]
+
+
+# ---------------------------------------------------------------- code
+def test_every_module_file_can_be_read_in_one_sitting():
+    long = {path.name: count for path in MODULES if (count := len(path.read_text(encoding="utf-8").splitlines())) > MOST_LINES}
+    assert MODULES and not long, f"more than {MOST_LINES} lines: {long}"
+
+
+def test_no_pickle_and_no_remote_code_by_default():
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "pickle.load", "pickle.loads"):
+                safe = [k for k in node.keywords if k.arg == "weights_only" and getattr(k.value, "value", None) is True]
+                assert safe, f"{path.name}, line {node.lineno}: reads a file that can run code"
+
+
+def test_every_skip_has_a_row_in_the_ledger():
+    ledger = (ROOT / "tests" / "SKIPS.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| `([\w./:\[\]-]+)`", ledger, flags=re.M))
+    found = set()
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                marks = [ast.unparse(mark) for mark in node.decorator_list]
+                marks += [ast.unparse(call.func) for call in ast.walk(node) if isinstance(call, ast.Call)]
+                if any(re.match(r"pytest\.(mark\.)?(skip|skipif|xfail|importorskip)\b", mark) for mark in marks):
+                    found.add(f"{path.relative_to(ROOT / 'tests')}::{node.name}")
+    assert found == rows, f"skips without a row: {sorted(found - rows)}; rows without a skip: {sorted(rows - found)}"
+
+
+def test_the_network_is_closed():
+    for connect in (lambda: socket.create_connection(("192.0.2.1", 80), timeout=1), lambda: socket.getaddrinfo("huggingface.co", 443),
+                    lambda: socket.socket().connect(("192.0.2.1", 80))):
+        with pytest.raises(NetworkError):
+            connect()
+    server = socket.create_server(("127.0.0.1", 0))
+    socket.create_connection(server.getsockname()).close()         # Jupyter kernels use localhost
+    server.close()
+
+
+# ---------------------------------------------------------------- notebooks
+def load(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def code_cells(path):
+    return [cell for cell in load(path)["cells"] if cell["cell_type"] == "code" and "".join(cell["source"]).strip()]
+
+
+def tree(cell):
+    """A code cell as Python, without the lines that only Jupyter reads."""
+    return ast.parse(re.sub(r"^(\s*)[%!].*$", r"\1pass", "".join(cell["source"]), flags=re.M))
+
+
+def test_lessons_00_to_05_exist():
+    assert {f"{i:02}" for i in range(6)} <= {path.name[:2] for path in NOTEBOOKS}
+
+
+def test_the_setup_cell_is_the_same_everywhere():
+    first = {path.name: "".join(code_cells(path)[0]["source"]) for path in NOTEBOOKS}
+    assert len(set(first.values())) <= 1, f"setup cells differ among {', '.join(first)}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_saved_executed_clean_and_small(path):
+    notebook, cells = load(path), code_cells(path)
+    counts = [cell["execution_count"] for cell in cells]
+    assert None not in counts and counts == sorted(counts), "not executed from top to bottom: make notebooks"
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    assert "widgets" not in notebook["metadata"]
+    assert not [output for output in outputs if "application/vnd.jupyter.widget-view+json" in output.get("data", {})]
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert path.stat().st_size <= MOST_BYTES, f"{path.stat().st_size // 1024} KB: smaller or fewer pictures"
+    assert not re.search(r"/home/|/Users/|/root/|/tmp/", path.read_text(encoding="utf-8")), "a path of one machine is in this notebook"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_redefines_nothing_of_the_module(path):
+    """A lesson may show the module's code, but not carry a copy that drifts away from it."""
+    ours = {node.name for module in MODULES for node in ast.parse(module.read_text(encoding="utf-8")).body
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")}
+    defined = {node.name for cell in code_cells(path) for node in ast.walk(tree(cell)) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    assert not ours & defined, f"defined again: {sorted(ours & defined)}"
