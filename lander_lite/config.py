@@ -148,6 +148,8 @@ class LanderConfig:
                 config.set(str(key), value)
         for key, value in overrides.items():
             config.set(key, value)
+        if "model.name_or_path" in overrides and not any(key.startswith("model.architecture.") for key in overrides):
+            config.model.architecture = {}             # the sizes were those of the profile's model
         config.check()
         return config
 

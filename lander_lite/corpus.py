@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset, load_dataset
+from pyarrow import ArrowInvalid, ArrowTypeError
 
 from .config import resolve
 from .textfiles import json_rows, lines_of
@@ -73,7 +74,7 @@ def load_mono(path) -> dict[str, list[str]]:
         lang, text = row.get("lang"), row.get("text")
         if not (isinstance(lang, str) and lang and isinstance(text, str) and text.strip()):
             raise ValueError(f'{path}, line {number}: expected {{"lang": code, "text": sentence}}, both non-empty')
-        mono.setdefault(lang, []).append(_one_line(text))
+        mono.setdefault(lang, []).append(one_line(text))
     return mono
 
 
@@ -89,6 +90,8 @@ def _from_texts(folder: Path, split: str, languages) -> Dataset:
     if len(files) < 2:
         raise ValueError(f"{folder}: needs {split}.jsonl, {split}.tsv or at least two {split}.<language> files; "
                          f"it holds {', '.join(sorted(p.name for p in folder.iterdir())[:8]) or 'nothing'}")
+    if missing := [lang for lang in languages or () if lang not in files]:
+        raise ValueError(f"{folder}: no {split}.{missing[0]}; it has {', '.join(path.name for path in files.values())}")
     texts = {lang: lines_of(path) for lang, path in files.items() if languages is None or lang in languages}
     counts = {files[lang].name: len(lines) for lang, lines in texts.items()}
     if len(set(counts.values())) > 1:
@@ -107,13 +110,16 @@ def _from_hub(source: str, split: str, languages) -> Dataset:
     return _dataset(list(enumerate(data, 1)), languages, lambda number: f"{source} ({split}), row {number}")
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Line breaks become spaces: a prompt has one line per sentence."""
     return " ".join(text.splitlines()).strip()
 
 
 def _dataset(rows: list[tuple[int, dict]], languages, where) -> Dataset:
     """Check every row and build the dataset; `where(number)` names a row in errors."""
     expected, clean = list(languages) if languages else None, []
+    if not rows:
+        raise ValueError(f"{where(1)}: there are no sentences")
     for number, row in rows:
         translation = row.get("translation")
         if not isinstance(translation, dict) or not translation:
@@ -126,9 +132,12 @@ def _dataset(rows: list[tuple[int, dict]], languages, where) -> Dataset:
                 raise ValueError(f"{where(number)}: the {lang!r} sentence is empty or not text; drop the row or fill it")
         if extra := [lang for lang in translation if not languages and lang not in expected]:
             raise ValueError(f"{where(number)}: language {extra[0]!r} is in this row but not in the first; pass languages=[...] to choose")
-        clean.append({**row, "translation": {lang: _one_line(translation[lang]) for lang in expected}})
+        clean.append({**row, "translation": {lang: one_line(translation[lang]) for lang in expected}})
     columns = list(dict.fromkeys(key for row in clean for key in row))
-    return Dataset.from_dict({column: [row.get(column) for row in clean] for column in columns})
+    try:
+        return Dataset.from_dict({column: [row.get(column) for row in clean] for column in columns})
+    except (ArrowInvalid, ArrowTypeError) as error:
+        raise ValueError(f"{where(rows[0][0])} and after: a column holds values of different types ({error})") from error
 
 
 # ---------------------------------------------------------------- languages and pairs

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from sacrebleu.metrics import BLEU, CHRF
 from tqdm.auto import tqdm
 
-from .corpus import batches, check_pairs, collate, languages_of, parse_pair, prompt, prompt_ids, texts
+from .corpus import batches, check_pairs, collate, languages_of, one_line, parse_pair, prompt, prompt_ids, texts
 from .langid import LanguageId
 from .model import input_device
 
@@ -47,7 +47,7 @@ def translate(model, tokenizer, sentences: Sequence[str], pair: str, *, batch_si
         raise ValueError(f"batch_size={batch_size} and max_new_tokens={max_new_tokens} must be at least 1")
     if hasattr(model, "set_pair"):
         model.set_pair(pair)
-    sentences = [" ".join(sentence.split()) for sentence in sentences]
+    sentences = [one_line(sentence) for sentence in sentences]
     examples = [{"input_ids": prompt_ids(tokenizer, prompt(sentence, pair, template, shots or ()))} for sentence in sentences]
     lengths = [len(tokenizer(sentence, add_special_tokens=False)["input_ids"]) for sentence in sentences]
     outputs = [""] * len(sentences)

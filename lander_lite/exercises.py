@@ -16,7 +16,7 @@ def check_01_top_k(answer, scores) -> None:
     assert answer(tie, 4) == [1, 2, 3, 4], f"sort the result: expected [1, 2, 3, 4], you gave {answer(tie, 4)}"
     for pair, expected in scores.per_pair(4).items():
         given = [column + 1 for column in answer(scores.delta[scores.pairs.index(pair)], 4)]
-        assert given == expected, f"{pair}: expected blocks {expected}, you gave {given}. Are you taking the smallest, or absolute values twice?"
+        assert given == expected, f"{pair}: expected blocks {expected}, you gave {given}. Are you taking the smallest?"
     print("Correct: ties go to the lower index, and every pair's own four blocks agree with the module.")
 
 
@@ -37,3 +37,37 @@ def check_02_double_shift(answer):
     assert abs(given - expected) < 1e-3, f"expected {expected:.4f} on a small example, you gave {given:.4f}"
     print("Correct: every position is asked for the token after the next one.")
     return answer
+
+
+def check_00_prompt(answer) -> None:
+    """answer(sentence, examples) -> the en-fr prompt with (source, target) examples in front, as corpus.prompt writes it."""
+    from .corpus import prompt
+    if answer is None:
+        print('Not answered yet. Hint: one example is "English: SOURCE\\nFrench: TARGET"; the last line ends with "French:".')
+        return
+    examples = [("He reads.", "Il lit."), ("The cat sleeps.", "Le chat dort.")]
+    given = answer("We sing.", [])
+    assert given != "English: We sing.\nFrench: ", 'no space after the last "French:": the space belongs to the translation'
+    assert given == prompt("We sing.", "en-fr"), f"without examples: expected {prompt('We sing.', 'en-fr')!r}, you gave {given!r}"
+    given, expected = answer("We sing.", examples), prompt("We sing.", "en-fr", shots=examples)
+    lines = [len(text.split("\n")) for text in (expected, given)]
+    assert lines[0] == lines[1], f"two examples and the prompt make {lines[0]} lines, you gave {lines[1]}: {given!r}"
+    assert given == expected, f"with two examples: expected {expected!r}, you gave {given!r}"
+    print("Correct: the same text as lander_lite.corpus.prompt, with and without examples.")
+
+
+def check_05_trained_scalars(answer, sets, per_neuron: int, total: int) -> None:
+    """answer(sets, pair, per_neuron) -> scalars that one update of this pair trains. total: trained scalars over all pairs."""
+    if answer is None:
+        print("Not answered yet. Hint: count the neurons in sets.general[layer] and sets.specific[language][layer], and sum over sets.layers.")
+        return
+    for pair in ("en-de", "ar-en", "en-zh"):
+        expected = sum(len(neurons) for neurons in sets.trainable(pair).values()) * per_neuron
+        given = answer(sets, pair, per_neuron)
+        if given == expected:
+            continue
+        general = sum(len(sets.general[layer]) for layer in sets.layers) * per_neuron
+        assert given != general, f"{pair}: these are the general neurons alone; add those of the source and of the target language"
+        assert given != total, f"{pair}: these are the neurons of every language; only the two of the pair train"
+        raise AssertionError(f"{pair}: expected {expected:,}, you gave {given}. Did you sum over all layers?")
+    print("Correct: general, source and target neurons, over all selected layers.")

@@ -51,11 +51,13 @@ def finetune(model, tokenizer, corpus, pairs: Sequence[str], config: FinetuneCon
     optimizer = torch.optim.AdamW(parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, config))
     trained, optimizer = accelerator.prepare(model, optimizer)
-    identity = run_identity(config, pairs, parameters)
+    optimizer.zero_grad(set_to_none=True)               # a run cut short in this session leaves half an update's gradients
+    identity = run_identity(config, pairs, parameters, model, data)
     start, losses = 0, []
     if output_dir is not None and resume and (latest := latest_checkpoint(output_dir)):
         start, losses = load_checkpoint(latest, identity, parameters, optimizer, schedule)
-    bar = tqdm(range(start, config.updates), initial=start, total=config.updates, desc="finetune", disable=not config.progress, mininterval=1)
+    bar = tqdm(range(start, config.updates), initial=start, total=config.updates, desc="finetune", disable=not config.progress,
+               mininterval=1)
     was_training = model.training
     model.train()
     try:
@@ -69,13 +71,13 @@ def finetune(model, tokenizer, corpus, pairs: Sequence[str], config: FinetuneCon
                 with accelerator.autocast():
                     loss = trained(**batch, use_cache=False).loss / config.accumulation
                 if not torch.isfinite(loss):
-                    kept = latest_checkpoint(output_dir) if output_dir is not None else None
-                    raise FloatingPointError(f"the loss is {loss.item()} at update {update} ({pair}); lower finetune.learning_rate "
-                                             f"({config.learning_rate}). " + (f"The last good checkpoint is {kept}." if kept else "No checkpoint was written."))
+                    raise diverged("loss", loss, update, pair, config, output_dir)
                 accelerator.backward(loss)
                 total += loss.item()
             if config.max_grad_norm:
-                accelerator.clip_grad_norm_(parameters.values(), config.max_grad_norm)
+                norm = accelerator.clip_grad_norm_(parameters.values(), config.max_grad_norm)
+                if config.mixed_precision != "fp16" and not torch.isfinite(norm):     # fp16's loss scaling skips such updates itself
+                    raise diverged("gradient norm", norm, update, pair, config, output_dir)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad(set_to_none=True)       # None, not zero: AdamW must not touch what this pair does not train
@@ -86,6 +88,12 @@ def finetune(model, tokenizer, corpus, pairs: Sequence[str], config: FinetuneCon
     finally:
         model.train(was_training)
     return {"loss": losses, "updates": config.updates, "pairs": list(pairs), "learning_rate": config.learning_rate}
+
+
+def diverged(what: str, value: torch.Tensor, update: int, pair: str, config: FinetuneConfig, output_dir) -> FloatingPointError:
+    kept = latest_checkpoint(output_dir) if output_dir is not None else None
+    return FloatingPointError(f"the {what} is {value.item()} at update {update} ({pair}); lower finetune.learning_rate "
+                              f"({config.learning_rate}). " + (f"The last good checkpoint is {kept}." if kept else "No checkpoint was written."))
 
 
 # ---------------------------------------------------------------- data: functions of (seed, pair, count) alone, so resuming needs no replay
@@ -135,10 +143,15 @@ def learning_rate_factor(step: int, config: FinetuneConfig) -> float:
 
 
 # ---------------------------------------------------------------- checkpoints
-def run_identity(config: FinetuneConfig, pairs: Sequence[str], parameters: dict) -> str:
-    """What must be equal for a checkpoint to belong to this run."""
+def run_identity(config: FinetuneConfig, pairs: Sequence[str], parameters: dict, model, data: dict) -> str:
+    """What must be equal for a checkpoint to belong to this run: settings, encoded data, parameters, and a LanderModel's neurons and
+    routing, which the parameters' shapes do not show."""
     settings = {k: v for k, v in asdict(config).items() if k not in ("progress", "save_every", "keep")}
-    return json.dumps({"config": settings, "pairs": list(pairs), "parameters": {k: list(p.shape) for k, p in parameters.items()}}, sort_keys=True)
+    tuning = getattr(model, "tuning", None)
+    return json.dumps({"config": settings, "pairs": list(pairs), "parameters": {k: list(p.shape) for k, p in parameters.items()},
+                       "data": hashlib.sha256(json.dumps(data).encode()).hexdigest(),
+                       "tuning": tuning and [tuning.neuron_sets.hash(), tuning.routing, tuning.other_specific, tuning.dtype]},
+                      sort_keys=True)
 
 
 def latest_checkpoint(output_dir) -> Path | None:
@@ -151,12 +164,14 @@ def save_checkpoint(output_dir: Path, update: int, identity: str, parameters: di
     """Trained parameters, their optimiser states, schedule, losses and random state; the file appears whole or not at all."""
     folder = output_dir / f"checkpoint-{update}"
     folder.mkdir(parents=True, exist_ok=True)
-    state = {"identity": identity, "update": update, "parameters": {k: p.detach() for k, p in parameters.items()}, "optimizer": optimizer.state_dict(),
-             "schedule": schedule.state_dict(), "losses": losses, "random": torch.get_rng_state()}
+    state = {"identity": identity, "update": update, "parameters": {k: p.detach() for k, p in parameters.items()},
+             "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(), "losses": losses, "random": torch.get_rng_state()}
     with atomic_path(folder / STATE) as temporary:
         torch.save(state, temporary)
-    older = sorted(output_dir.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))[:-keep]
-    for path in older:
+    number = {path: int(path.name.rpartition("-")[2]) for path in output_dir.glob("checkpoint-*")}
+    later = [path for path in number if number[path] > update]         # of an earlier run that resume=False gave up
+    older = sorted(set(number) - set(later), key=number.get)[:-keep]
+    for path in [*older, *later]:
         os.replace(path / STATE, path / "old") if (path / STATE).exists() else None     # incomplete first, then gone
         shutil.rmtree(path)
 

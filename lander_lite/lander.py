@@ -78,6 +78,7 @@ class LanderModel(nn.Module):
                                  config.routing, config.other_specific, getattr(torch, config.dtype) if config.dtype else None)
             model.set_submodule(view.name, ffn)
             self._views[layer] = ffn
+        self.train(model.training)                          # new modules start in training mode: dropout would be on in an eval model
 
     # ---- use
     @property
@@ -153,7 +154,8 @@ class LanderModel(nn.Module):
         state = {k: v.contiguous().cpu() for k, v in self.tuned_state_dict().items()}
         about = {k: v for k, v in asdict_shallow(self.tuning).items() if k != "neuron_sets"}
         about |= {"base_model": self._fingerprint, "layers": sets.layers, "languages": sets.languages, "neuron_sets_hash": sets.hash(),
-                  "base_model_name_or_path": getattr(self.base_model.config, "_name_or_path", None) or None, "lander_lite_version": __version__}
+                  "base_model_name_or_path": getattr(self.base_model.config, "_name_or_path", None) or None,
+                  "lander_lite_version": __version__}
         digest = hashlib.sha256(json.dumps(about).encode())
         for tensor in state.values():
             digest.update(tensor.view(torch.uint8).numpy())

@@ -32,3 +32,19 @@ def layer_bars(ax, values, selected: Sequence[int], label: str) -> None:
     ax.set_xticks(numbers)
     ax.set_xlabel("block")
     ax.set_ylabel(label)
+
+
+def bleu_bars(ax, results: dict[str, dict], pairs: Sequence[str]) -> None:
+    """Grouped bars of BLEU per pair for named results of `evaluate`, with their intervals where there are some."""
+    width = 0.8 / len(results)
+    for i, (name, scores) in enumerate(results.items()):
+        places = [j + (i - (len(results) - 1) / 2) * width for j in range(len(pairs))]
+        bleu = [scores[pair]["bleu"] for pair in pairs]
+        ends = [scores[pair]["bleu_ci"] or (score, score) for pair, score in zip(pairs, bleu)]
+        ranges = [[max(0, score - low) for score, (low, _) in zip(bleu, ends)],
+                  [max(0, high - score) for score, (_, high) in zip(bleu, ends)]]
+        ax.bar(places, bleu, width, yerr=ranges, capsize=2, error_kw={"linewidth": 0.8}, label=name)
+    ax.set_xticks(range(len(pairs)), pairs)
+    ax.set_xlabel("direction")
+    ax.set_ylabel("BLEU")
+    ax.legend(fontsize=8)

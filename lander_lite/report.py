@@ -39,7 +39,10 @@ def find_results(*folders) -> list[dict]:
     for folder in folders:
         found = []
         for path in sorted(Path(folder).rglob("*.json")):
-            content = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:                         # some other file; the lessons ran all the same
+                continue
             if isinstance(content, dict) and {"method", "mean", "profile"} <= content.keys():
                 found.append(content)
         if found:

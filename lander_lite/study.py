@@ -11,7 +11,7 @@ import platform
 import resource
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -64,7 +64,9 @@ def study(config: LanderConfig, methods: Sequence[str], *, seeds: int = 1, grid:
     if unknown := [m for m in methods if m not in METHODS]:
         raise ValueError(f"unknown method {unknown[0]!r}; methods: {', '.join(METHODS)}")
     output_dir = Path(output_dir)
-    base, tokenizer = load_model(config.profile if config.model == LanderConfig.from_profile(config.profile).model else config.model.name_or_path)
+    wanted = {f.name: getattr(config.model, f.name) for f in fields(config.model) if f.name not in ("name_or_path", "architecture")}
+    same = config.model == LanderConfig.from_profile(config.profile).model
+    base, tokenizer = load_model(config.profile) if same else load_model(config.model.name_or_path, **wanted)
     train, valid, test = (load_corpus(part) for part in (config.corpus.train, config.corpus.valid, config.corpus.test))
     sets = neuron_sets(config, base, tokenizer, train)
     results = []
@@ -78,13 +80,15 @@ def study(config: LanderConfig, methods: Sequence[str], *, seeds: int = 1, grid:
                 continue
             if method in TUNED and not rates:
                 for rate in grid:                       # the grid of the first seed serves all
-                    rates[str(rate)] = run(config, method, sets, base, tokenizer, train, valid, 0, rate, valid_sentences, with_ci=False)["mean"]["bleu"]
-                    print(f"{method:16} learning rate {rate:<7g} valid BLEU {rates[str(rate)]:.2f}", flush=True)
-            rate = float(max(rates, key=rates.get)) if rates else None
+                    trial = run(config, method, sets, base, tokenizer, train, valid, 0, rate, valid_sentences, with_ci=False)
+                    rates[str(rate)] = None if "diverged" in trial else trial["mean"]["bleu"]       # None is never chosen over a number
+                    print(f"{method:16} learning rate {rate:<7g} valid BLEU {trial['mean']['bleu']:.2f}", flush=True)
+            rate = float(max(rates, key=lambda r: -1 if rates[r] is None else rates[r])) if rates else None
             result = run(config, method, sets, base, tokenizer, train, test, seed, rate, test_sentences) | {"grid": rates}
             write_text(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
             results.append(result)
-            print(f"{method:16} seed {seed} test BLEU {result['mean']['bleu']:.2f} chrF2 {result['mean']['chrf']:.2f} ({result['seconds']:.0f} s)", flush=True)
+            print(f"{method:16} seed {seed} test BLEU {result['mean']['bleu']:.2f} chrF2 {result['mean']['chrf']:.2f} "
+                  f"({result['seconds']:.0f} s)", flush=True)
     return results
 
 
@@ -104,12 +108,13 @@ def run(config: LanderConfig, method: str, sets: NeuronSets, base, tokenizer, tr
             print(f"{method}: diverged: {error}", flush=True)
             about["diverged"] = str(error)
     trained = time.time() - start
-    scores = evaluate(model.eval(), tokenizer, held_out, pairs, max_sentences=sentences, bootstrap=1000 if with_ci else 0, n_shots=UNTUNED.get(method, 0),
-                      shots_from=train, template=config.corpus.template)
-    return {"method": method, "profile": config.profile, "seed": seed, "learning_rate": rate, "updates": config.finetune.updates if method in TUNED else 0,
-            **about, "loss": [round(x, 4) for x in losses[::10]], "mean": scores.pop("mean"), "signature": scores.pop("signature"), "pairs": scores,
-            "sentences": sentences or len(held_out), "seconds": round(time.time() - start, 1), "training_seconds": round(trained, 1),
-            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "neuron_sets": sets.hash(), "base_model": sets.model,
+    scores = evaluate(model.eval(), tokenizer, held_out, pairs, max_sentences=sentences, bootstrap=1000 if with_ci else 0,
+                      n_shots=UNTUNED.get(method, 0), shots_from=train, template=config.corpus.template)
+    return {"method": method, "profile": config.profile, "seed": seed, "learning_rate": rate,
+            "updates": config.finetune.updates if method in TUNED else 0, **about, "loss": [round(x, 4) for x in losses[::10]],
+            "mean": scores.pop("mean"), "signature": scores.pop("signature"), "pairs": scores, "sentences": sentences or len(held_out),
+            "seconds": round(time.time() - start, 1), "training_seconds": round(trained, 1), "neuron_sets": sets.hash(),
+            "base_model": sets.model, "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__}}
 
 

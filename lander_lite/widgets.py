@@ -39,3 +39,31 @@ def layer_explorer(scores):
         control.observe(draw, names="value")
     draw()
     return ipywidgets.VBox([ipywidgets.HBox([pair, by, k]), picture])
+
+
+def playground(model, tokenizer, pairs, sentence: str = "The queen will not buy two red apples."):
+    """Lesson 05: type a sentence, choose a direction, and read the base model's and the tuned model's translation. model: LanderModel."""
+    import html
+
+    import ipywidgets
+
+    from .evaluate import translate
+    text = ipywidgets.Text(value=sentence, description="sentence", continuous_update=False, layout={"width": "34em"})
+    pair = ipywidgets.Dropdown(options=list(pairs), description="direction")
+    output = ipywidgets.HTML()
+
+    def show(*_):
+        if not text.value.strip():
+            output.value = "Type a sentence and press Enter."
+            return
+        tuned = translate(model, tokenizer, [text.value], pair.value)[0]
+        with model.disable_adapter():
+            base = translate(model, tokenizer, [text.value], pair.value)[0]
+        rows = "".join(f"<tr><td><b>{name}</b>&emsp;</td><td dir='auto'>{html.escape(line) or '(nothing)'}</td></tr>"
+                       for name, line in (("base", base), ("tuned", tuned)))
+        output.value = f"<table>{rows}</table>"
+
+    for control in (text, pair):
+        control.observe(show, names="value")
+    show()
+    return ipywidgets.VBox([ipywidgets.HBox([text, pair]), output])

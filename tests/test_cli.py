@@ -81,7 +81,8 @@ def test_the_base_model_stays_untouched_by_tuning(world):
     (["run", "--profile", "tiny-lama"], "did you mean tiny-llama?"),
     (["run", "--set", "layers.kk=3"], "did you mean layers.k?"), (["run", "--set", "layers.k"], "key=value"),
     (["run", "--set", "layers.k=0"], "at least 1"),
-    (["run", "--pairs", "en-de,de"], "'de' is not a translation direction"), (["run", "--pairs", "en-xx"], "pair en-xx: the corpus has no 'xx'"),
+    (["run", "--pairs", "en-de,de"], "'de' is not a translation direction"),
+    (["run", "--pairs", "en-xx"], "pair en-xx: the corpus has no 'xx'"),
     (["run", "--corpus", "nothing.jsonl"], "no such file or folder: nothing.jsonl"), (["score"], "run `lander-lite detect`"),
     (["categorize"], "run `lander-lite score`"), (["finetune"], "run `lander-lite categorize`"), (["plan"], "unknown step 'plan'"),
     (["run", "--set", "categories.epsilon=1"], "0..1"), (["study", "--methods", "ful"], "unknown method 'ful'")])
@@ -165,5 +166,6 @@ def test_tables_and_where_results_are_found(tmp_path):
     result = {"method": "full", "profile": "tiny-bloom", "mean": {"bleu": 1.0, "chrf": 2.0}}
     (tmp_path / "old" / "deep" / "full.json").write_text(json.dumps(result))
     (tmp_path / "new" / "config.json").write_text("{}")
+    (tmp_path / "new" / "broken.json").write_text("{")
     assert find_results(tmp_path / "new", tmp_path / "old") == [result]
     assert find_results(tmp_path / "new") == []

@@ -83,6 +83,11 @@ def test_unknown_profile_names_the_nearest():
         LanderConfig.from_profile("tiny-blom")
 
 
+def test_another_model_is_not_held_to_the_profiles_sizes():
+    config = LanderConfig.from_profile("tiny-bloom", **{"model.name_or_path": "bigscience/bloom-560m", "layers.k": 12})
+    assert config.layers.k == 12 and config.model.architecture == {}
+
+
 def test_both_quantisations_exclude_each_other():
     with pytest.raises(ValueError, match="exclude each other"):
         LanderConfig.from_profile("bloom-7b1", **{"model.load_in_4bit": True, "model.load_in_8bit": True})

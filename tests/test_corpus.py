@@ -112,6 +112,20 @@ def test_an_empty_line_in_text_files_is_refused(formats):
         load_corpus(formats["texts"])
 
 
+def test_text_files_without_a_wanted_language_and_empty_tables_are_refused(formats, tmp_path):
+    with pytest.raises(ValueError, match=r"no train\.it; it has train\.de, train\.en, train\.zh"):
+        load_corpus(formats["texts"], languages=["en", "it"])
+    (tmp_path / "empty.tsv").write_text("en\tde\n")
+    with pytest.raises(ValueError, match=r"empty\.tsv, line 1: there are no sentences"):
+        load_corpus(tmp_path / "empty.tsv")
+
+
+def test_columns_of_mixed_types_are_refused(tmp_path):
+    rows = [{"translation": ROWS[0], "id": 1}, {"translation": ROWS[1], "id": ["x"]}]
+    with pytest.raises(ValueError, match=r"a\.jsonl.*values of different types"):
+        load_corpus(write_jsonl(tmp_path / "a.jsonl", rows))
+
+
 def test_a_folder_without_the_split_says_what_it_holds(formats):
     with pytest.raises(ValueError, match=r"needs test\.jsonl.*train\.de, train\.en, train\.zh"):
         load_corpus(formats["texts"], split="test")

@@ -8,7 +8,7 @@ import torch
 
 from lander_lite.awareness import AwarenessScores
 from lander_lite.model import fingerprint
-from lander_lite.neurons import NeuronSets, categorize, random_neurons, xie_split
+from lander_lite.neurons import NeuronSets, _ranks, categorize, random_neurons, xie_split
 
 LANGUAGES, LAYERS, WIDTH = ["en", "de", "zh-Hans"], [1, 4], 40
 
@@ -80,6 +80,7 @@ def test_ranks_ignore_monotone_changes_and_share_ties():
     scores = make_scores()
     rooted = make_scores(values=scores.values.sqrt())
     assert as_lists(categorize(rooted, normalize="rank")) == as_lists(categorize(scores, normalize="rank"))
+    assert _ranks(torch.tensor([0.0, 5.0, 0.0, 3.0, 3.0, 3.0])).tolist() == [1.5, 6.0, 1.5, 4.0, 4.0, 4.0]
     tied = torch.zeros(3, 2, WIDTH)
     tied[0, :, 7] = 1.0  # every zero has the same mean rank in a language, so only neuron 7 varies much
     assert categorize(make_scores(values=tied), epsilon=0.975, normalize="rank").specific["en"][1].tolist() == [7]

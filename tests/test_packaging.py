@@ -118,6 +118,9 @@ def test_every_skip_has_a_row_in_the_ledger():
                 marks += [ast.unparse(call.func) for call in ast.walk(node) if isinstance(call, ast.Call)]
                 if any(re.match(r"pytest\.(mark\.)?(skip|skipif|xfail|importorskip)\b", mark) for mark in marks):
                     found.add(f"{path.relative_to(ROOT / 'tests')}::{node.name}")
+    for path in NOTEBOOKS:
+        if any("nbval-skip" in cell["metadata"].get("tags", ()) or "NBVAL_SKIP" in "".join(cell["source"]) for cell in code_cells(path)):
+            found.add(f"notebooks/{path.name}")
     assert found == rows, f"skips without a row: {sorted(found - rows)}; rows without a skip: {sorted(rows - found)}"
 
 
