@@ -59,7 +59,7 @@ def check_00_prompt(answer) -> None:
 def check_05_trained_scalars(answer, sets, per_neuron: int, total: int) -> None:
     """answer(sets, pair, per_neuron) -> scalars that one update of this pair trains. total: trained scalars over all pairs."""
     if answer is None:
-        print("Not answered yet. Hint: count the neurons in sets.general[layer] and sets.specific[language][layer], and sum over sets.layers.")
+        print("Not answered yet. Hint: len(sets.general[layer]), len(sets.specific[language][layer]); sum over sets.layers.")
         return
     for pair in ("en-de", "ar-en", "en-zh"):
         expected = sum(len(neurons) for neurons in sets.trainable(pair).values()) * per_neuron
@@ -71,3 +71,34 @@ def check_05_trained_scalars(answer, sets, per_neuron: int, total: int) -> None:
         assert given != total, f"{pair}: these are the neurons of every language; only the two of the pair train"
         raise AssertionError(f"{pair}: expected {expected:,}, you gave {given}. Did you sum over all layers?")
     print("Correct: general, source and target neurons, over all selected layers.")
+
+
+def check_03_trainable_share(answer, sets, pair: str) -> None:
+    """answer: the share of all feed-forward neurons in the selected blocks that a batch of this pair may train. sets: NeuronSets."""
+    if answer is None:
+        print("Not answered yet. Hint: the general and the two languages' sets are disjoint; divide their sizes by d_ff times the blocks.")
+        return
+    total = sets.d_ff * len(sets.layers)
+    own = sum(len(indices) for indices in sets.pair(pair).values()) / total
+    general = sum(len(indices) for indices in sets.general.values()) / total
+    answer = float(answer)
+    assert answer <= 1, f"a share is at most 1, you gave {answer}: divide by d_ff times the number of blocks"
+    assert abs(answer - own) > 1e-6, "these are the specific neurons alone: the general ones are trained too"
+    assert abs(answer - general) > 1e-6, "these are the general neurons alone: add the sets of both languages"
+    assert abs(answer - general - own) < 1e-6, f"expected {general + own:.4f}, you gave {answer:.4f}"
+    print(f"Correct: {pair} trains {answer:.1%} of the neurons in these blocks. The other languages' {1 - answer:.1%} stay as they are.")
+
+
+def check_04_printed_weight(answer, sets, pair: str, layer: int) -> None:
+    """answer: the factor on the general path's input for this pair and block, by the equation as printed. sets: NeuronSets."""
+    if answer is None:
+        print("Not answered yet. Hint: average the two languages' scores and sum them over each set; as printed, N is the specific set.")
+        return
+    phi = sum(sets.awareness[language][layer] for language in pair.split("-")) / 2
+    general, specific = phi[sets.general[layer]].sum().item(), phi[sets.pair(pair)[layer]].sum().item()
+    every = sum(phi[indices[layer]].sum().item() for indices in sets.specific.values())
+    answer, expected = float(answer), specific / (general + specific)
+    assert abs(answer - (1 - expected)) > 1e-3, "this is the un-swapped share: as printed, the sum over specific neurons stands on top"
+    assert abs(answer - every / (general + every)) > 1e-3, "only the specific neurons of the pair's two languages count, not all languages'"
+    assert abs(answer - expected) < 1e-3, f"expected {expected:.4f}, you gave {answer:.4f}: are the scores averaged over both languages?"
+    print(f"Correct: as printed, {pair} multiplies the input of the general path in block {layer} by {answer:.3f}.")

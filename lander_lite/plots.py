@@ -48,3 +48,25 @@ def bleu_bars(ax, results: dict[str, dict], pairs: Sequence[str]) -> None:
     ax.set_xlabel("direction")
     ax.set_ylabel("BLEU")
     ax.legend(fontsize=8)
+
+
+def set_sizes(ax, sets, top: float | None = None) -> None:
+    """Specific neurons per language, one colour per layer on top of each other; dashed: an equal share. sets: NeuronSets."""
+    counts, bottom = sets.counts()["specific"], [0] * len(sets.languages)
+    for layer in sets.layers:
+        heights = [counts[language][layer] for language in sets.languages]
+        ax.bar(sets.languages, heights, bottom=bottom, label=f"block {layer}")
+        bottom = [low + height for low, height in zip(bottom, heights)]
+    ax.axhline(sum(bottom) / len(bottom), color="black", linestyle="--", linewidth=1)
+    ax.set_ylim(0, top or 1.1 * max(bottom))
+    ax.set_xlabel("language")
+    ax.set_ylabel("specific neurons")
+
+
+def token_bars(ax, tokens: Sequence[str], values, reference: float, label: str, colours: Sequence[str] | str = "tab:blue") -> None:
+    """One bar per token, rising or falling from `reference` (dashed)."""
+    values = [float(value) for value in values]
+    ax.bar(range(len(values)), [value - reference for value in values], bottom=reference, color=colours)
+    ax.axhline(reference, color="black", linestyle="--", linewidth=1)
+    ax.set_xticks(range(len(values)), [token.strip() or "↵" for token in tokens], rotation=60, ha="right", fontsize=8)
+    ax.set_ylabel(label)

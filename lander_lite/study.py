@@ -29,7 +29,7 @@ from .layers import detect_layers
 from .model import load_model
 from .neurons import NeuronSets, categorize, random_neurons
 
-GRID = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
+GRID = (5e-4, 1.5e-3, 4e-3, 1e-2)
 UNTUNED = {"zero-shot": 0, "five-shot": 5}              # method -> number of examples in the prompt
 ROUTED = ("none", "literal", "corrected", "learned")
 # method -> (model, neuron sets, seed) -> model ready for finetune

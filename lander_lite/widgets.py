@@ -67,3 +67,59 @@ def playground(model, tokenizer, pairs, sentence: str = "The queen will not buy 
         control.observe(show, names="value")
     show()
     return ipywidgets.VBox([ipywidgets.HBox([text, pair]), output])
+
+
+def epsilon_explorer(scores):
+    """Lesson 03: choose epsilon and the normalisation, and see how many specific neurons each language gets. scores: AwarenessScores."""
+    import ipywidgets
+    import matplotlib.pyplot as plt
+
+    from .neurons import categorize
+    from .plots import set_sizes
+    epsilon = ipywidgets.FloatSlider(value=0.9, min=0.5, max=0.98, step=0.01, description="ε", continuous_update=False)
+    how = ipywidgets.Dropdown(options=["layer_mean", "raw", "rank"], description="scores")
+    picture = ipywidgets.Image(format="png")
+
+    def draw(*_):
+        sets = categorize(scores, epsilon.value, how.value)
+        with plt.ioff():
+            figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+            set_sizes(ax, sets)
+            ax.legend(fontsize=8)
+            general = sum(sets.counts()["general"].values()) / (sets.d_ff * len(sets.layers))
+            ax.set_title(f"ε = {epsilon.value:.2f}: {general:.0%} general, the rest by language ({how.value})", fontsize=10)
+            picture.value = png(figure)
+
+    for control in (epsilon, how):
+        control.observe(draw, names="value")
+    draw()
+    return ipywidgets.VBox([ipywidgets.HBox([epsilon, how]), picture])
+
+
+def gate_explorer(lander, tokenizer, examples: dict):
+    """Lesson 04: choose a pair, a sentence and a block, and see the gate of every token. examples: {pair: [(source, target)]}."""
+    import ipywidgets
+    import matplotlib.pyplot as plt
+
+    from .gates import gate_values
+    from .plots import token_bars
+    pair = ipywidgets.Dropdown(options=list(examples), description="pair")
+    row = ipywidgets.IntSlider(value=0, min=0, max=min(map(len, examples.values())) - 1, description="sentence", continuous_update=False)
+    layer = ipywidgets.Dropdown(options=list(lander.partitioned), value=list(lander.partitioned)[-1], description="block")
+    picture = ipywidgets.Image(format="png")
+
+    def draw(*_):
+        gates, ids, is_target = gate_values(lander, tokenizer, [examples[pair.value][row.value]], pair.value)
+        with plt.ioff():
+            figure, ax = plt.subplots(figsize=(8, 3), layout="constrained")
+            tokens = [tokenizer.decode([i]) for i in ids.tolist()]
+            colours = ["tab:orange" if target else "tab:blue" for target in is_target.tolist()]
+            share = lander.partitioned[layer.value].router.share
+            token_bars(ax, tokens, gates[list(lander.partitioned).index(layer.value)], share, "gate (general share)", colours)
+            ax.set_title(f"{pair.value}, block {layer.value}; orange: target tokens, dashed: the prior", fontsize=10)
+            picture.value = png(figure)
+
+    for control in (pair, row, layer):
+        control.observe(draw, names="value")
+    draw()
+    return ipywidgets.VBox([ipywidgets.HBox([pair, row, layer]), picture])
