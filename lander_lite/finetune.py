@@ -92,8 +92,9 @@ def finetune(model, tokenizer, corpus, pairs: Sequence[str], config: FinetuneCon
 
 def diverged(what: str, value: torch.Tensor, update: int, pair: str, config: FinetuneConfig, output_dir) -> FloatingPointError:
     kept = latest_checkpoint(output_dir) if output_dir is not None else None
+    where = f"The last good checkpoint is {kept}." if kept else "No checkpoint was written."
     return FloatingPointError(f"the {what} is {value.item()} at update {update} ({pair}); lower finetune.learning_rate "
-                              f"({config.learning_rate}). " + (f"The last good checkpoint is {kept}." if kept else "No checkpoint was written."))
+                              f"({config.learning_rate}). {where}")
 
 
 # ---------------------------------------------------------------- data: functions of (seed, pair, count) alone, so resuming needs no replay

@@ -29,7 +29,7 @@ from .layers import detect_layers
 from .model import load_model
 from .neurons import NeuronSets, categorize, random_neurons
 
-GRID = (5e-4, 1.5e-3, 4e-3, 1e-2)
+GRID = (1e-3, 3e-3, 1e-2)
 UNTUNED = {"zero-shot": 0, "five-shot": 5}              # method -> number of examples in the prompt
 ROUTED = ("none", "literal", "corrected", "learned")
 # method -> (model, neuron sets, seed) -> model ready for finetune
@@ -49,7 +49,8 @@ METHODS = (*UNTUNED, *TUNED)
 def neuron_sets(config: LanderConfig, model, tokenizer, corpus) -> NeuronSets:
     """RA, TE and the variance split with this config's settings."""
     layers = detect_layers(model, tokenizer, corpus, config.corpus.pairs, config.layers.k, max_sentences=config.layers.max_sentences,
-                           batch_size=config.layers.batch_size, template=config.corpus.template, method=config.layers.method, progress=False)
+                           batch_size=config.layers.batch_size, template=config.corpus.template, method=config.layers.method,
+                           progress=False)
     scores = score_awareness(model, tokenizer, corpus, config.corpus.languages, layers, text=config.awareness.text,
                              pre_activation=config.awareness.pre_activation, max_sentences=config.awareness.max_sentences,
                              batch_size=config.awareness.batch_size, progress=False)

@@ -41,8 +41,7 @@ def measure(name: str, sentences: int) -> dict:
         return {pair: round(scores[pair]["bleu"], 2) for pair in pairs}
 
     def tuned(model, rate, on=pairs):
-        finetune(model, tokenizer, train, on, replace(config.finetune, learning_rate=rate, progress=False,
-                                                      updates=config.finetune.updates * len(on) // len(pairs)))
+        finetune(model, tokenizer, train, on, replace(config.finetune, learning_rate=rate, progress=False))
         scores = bleu(model)
         print(f"{type(model).__name__} {rate:g} on {len(on)} pairs: {mean(scores):.2f}", flush=True)
         return scores
