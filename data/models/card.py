@@ -1,8 +1,8 @@
 """Measures a base model's gates on valid and writes its model card: `python data/models/card.py tiny-bloom`.
 
 The gates (what the course needs of a base model): mean zero-shot BLEU of the ten directions in 10 … 45, each above 3;
-full fine-tuning with the lessons' budget gains at least 8; selective tuning (general + specific, k layers, no routing) at least half of that
-at its own best learning rate; full tuning on en-de and de-en alone costs the untouched pairs at least 3.
+full fine-tuning with the lessons' budget gains at least 8; selective tuning (general + specific, k layers, no routing) at least half of
+that at its own best learning rate; full tuning on en-de and de-en alone costs the untouched pairs at least 3.
 """
 from __future__ import annotations
 
