@@ -21,8 +21,7 @@ LANGUAGE_NAMES = {
     "sw": "Swahili", "yo": "Yoruba", "zu": "Zulu", "mt": "Maltese", "cy": "Welsh", "ga": "Irish", "is": "Icelandic", "et": "Estonian",
     "lv": "Latvian", "lt": "Lithuanian", "sk": "Slovak", "sl": "Slovenian", "hr": "Croatian", "sr": "Serbian", "bg": "Bulgarian",
     "hu": "Hungarian", "ca": "Catalan", "eu": "Basque", "gl": "Galician", "ka": "Georgian", "ne": "Nepali"}
-# the target follows as " " + text
-TEMPLATE = "{source_language}: {source}\n{target_language}:"
+TEMPLATE = "{source_language}: {source}\n{target_language}:"       # the target follows as " " + text
 INSTRUCTION_TEMPLATE = "Translate the following sentence from {source_language} to {target_language}.\n" + TEMPLATE
 
 

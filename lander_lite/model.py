@@ -175,8 +175,7 @@ def _block_list(model: nn.Module) -> tuple[str, nn.ModuleList]:
 def feed_forwards(model: nn.Module) -> list[FeedForward]:
     """One FeedForward per block, found by shape: a module with Linear d -> d_ff (two if gated) and Linear d_ff -> d.
 
-    Raises: ValueError that names the block and what was looked for (mixture-of-experts blocks, fused gate-and-up layers
-        and GPT-2's Conv1D are not supported).
+    Raises: ValueError that names the block and what was looked for (no mixture of experts, fused gate-and-up or GPT-2's Conv1D).
     """
     model = unwrap(model)
     prefix, layers = _block_list(model)
@@ -185,6 +184,8 @@ def feed_forwards(model: nn.Module) -> list[FeedForward]:
     expected = next((size for key in ("intermediate_size", "ffn_dim") if isinstance(size := getattr(config, key, None), int)), 4 * d_model)
     found = []
     for index, block in enumerate(layers):
+        if any(type(part).__name__ == "PartitionedFFN" for part in block.modules()):
+            raise ValueError(f"{prefix}.{index} is wrapped by a LanderModel, which may reorder its neurons: call unload() first.")
         candidates = [ff for name, part in block.named_modules() if (ff := _as_feed_forward(name, part, d_model)) is not None]
         if not candidates:
             raise ValueError(

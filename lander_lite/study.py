@@ -76,7 +76,7 @@ def study(config: LanderConfig, methods: Sequence[str], *, seeds: int = 1, grid:
         for seed in range(seeds if method in TUNED else 1):
             path = output_dir / f"{method}-seed{seed}.json"
             if resume and path.is_file():
-                results.append(json.loads(path.read_text(encoding="utf-8")))
+                results.append(finished(path, config, method, sets))
                 rates = results[-1].get("grid") or {}
                 continue
             if method in TUNED and not rates:
@@ -91,6 +91,16 @@ def study(config: LanderConfig, methods: Sequence[str], *, seeds: int = 1, grid:
             print(f"{method:16} seed {seed} test BLEU {result['mean']['bleu']:.2f} chrF2 {result['mean']['chrf']:.2f} "
                   f"({result['seconds']:.0f} s)", flush=True)
     return results
+
+
+def finished(path: Path, config: LanderConfig, method: str, sets: NeuronSets) -> dict:
+    """A result file of an earlier call; ValueError when it was made with another model, other neuron sets or other updates."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    wanted = {"neuron_sets": sets.hash(), "base_model": sets.model, "updates": config.finetune.updates if method in TUNED else 0}
+    if wrong := [key for key, value in wanted.items() if result.get(key) != value]:
+        raise ValueError(f"{path} was made with another {wrong[0]} ({result.get(wrong[0])}, now {wanted[wrong[0]]}): remove it "
+                         "and run the study again, or choose another output_dir")
+    return result
 
 
 def run(config: LanderConfig, method: str, sets: NeuronSets, base, tokenizer, train, held_out, seed: int, rate: float | None,

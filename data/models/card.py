@@ -26,7 +26,7 @@ from lander_lite.model import load_model
 from lander_lite.study import neuron_sets
 
 HERE = Path(__file__).resolve().parent
-RATES = (1e-3, 2e-3, 4e-3)
+RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 TRIED = HERE / "TRIED.md"                               # what was tried on the way, the same text in both cards
 
 
