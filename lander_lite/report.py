@@ -1,9 +1,15 @@
-"""Plain-text tables of results, for the terminal."""
+"""Tables of results: plain text for the terminal, Markdown for the README (`python -m lander_lite.report` rewrites its block)."""
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from .config import PACKAGE, data_dir
+from .files import write_text
+
+MARKS = ("<!-- results: start -->\n", "<!-- results: end -->")
 
 
 def pair_table(runs: Mapping[str, dict]) -> str:
@@ -48,3 +54,37 @@ def find_results(*folders) -> list[dict]:
         if found:
             return found
     return []
+
+
+def readme_table(results: Sequence[dict]) -> str:
+    """Markdown: per profile and method the mean test BLEU over seeds, each direction's BLEU, chosen learning rate and trained scalars."""
+    from .study import summary
+    pairs = list(results[0]["pairs"])
+    lines = ["| profile | method | BLEU | ± sd | chrF2 | seeds | learning rate | trained | " + " | ".join(pairs) + " |",
+             "|:--|:--|--:|--:|--:|--:|--:|--:|" + "--:|" * len(pairs)]
+    for profile in dict.fromkeys(result["profile"] for result in results):
+        mine = [result for result in results if result["profile"] == profile]
+        for method, row in summary(mine).items():
+            runs = [result for result in mine if result["method"] == method]
+            each = [sum(result["pairs"][pair]["bleu"] for result in runs) / len(runs) for pair in pairs]
+            spread = f"{row['sd']:.1f}" if row["sd"] is not None else ""
+            rate = f"{row['learning_rate']:g}" if row["learning_rate"] else ""
+            lines.append(f"| {profile} | {method} | {row['bleu']:.1f} | {spread} | {row['chrf']:.1f} | {row['seeds']} | {rate} | "
+                         f"{row['trainable']:,d} | " + " | ".join(f"{bleu:.1f}" for bleu in each) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def with_results(readme: str, results: Sequence[dict]) -> str:
+    """The README's text with its results block replaced. ValueError without the two marks."""
+    if readme.count(MARKS[0]) != 1 or readme.count(MARKS[1]) != 1:
+        raise ValueError(f"the README needs one {MARKS[0].strip()} and one {MARKS[1]}")
+    before, rest = readme.split(MARKS[0])
+    return before + MARKS[0] + readme_table(results) + MARKS[1] + rest.split(MARKS[1])[1]
+
+
+if __name__ == "__main__":
+    path = PACKAGE.parent / "README.md"
+    stored = find_results(data_dir() / "results")
+    if not stored:
+        sys.exit(f"no results in {data_dir() / 'results'}; `lander-lite study` makes them")
+    write_text(path, with_results(path.read_text(encoding="utf-8"), stored))
