@@ -68,5 +68,8 @@ def token_bars(ax, tokens: Sequence[str], values, reference: float, label: str, 
     values = [float(value) for value in values]
     ax.bar(range(len(values)), [value - reference for value in values], bottom=reference, color=colours)
     ax.axhline(reference, color="black", linestyle="--", linewidth=1)
+    low, high = min([reference, *values]), max([reference, *values])
+    margin = 0.1 * (high - low) or 0.01
+    ax.set_ylim(low - margin, high + margin)
     ax.set_xticks(range(len(values)), [token.strip() or "↵" for token in tokens], rotation=60, ha="right", fontsize=8)
     ax.set_ylabel(label)
