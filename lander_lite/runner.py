@@ -27,7 +27,8 @@ def execute(path: Path) -> tuple[nbformat.NotebookNode, str | None]:
     """The notebook run from top to bottom in a fresh kernel, in its own folder: (notebook, what went wrong or None)."""
     notebook, error = nbformat.read(path, as_version=4), None
     client = NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}},
-                            record_timing=False, store_widget_state=False, coalesce_streams=True)
+                            record_timing=False, store_widget_state=False, coalesce_streams=True,
+                            extra_arguments=["--IPKernelApp.log_level=ERROR"])     # no note on TCP encryption a lesson
     try:
         client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
