@@ -18,6 +18,7 @@ _MODULES = {
     "layers": ["detect_layers", "LayerScores"],
     "awareness": ["score_awareness", "AwarenessScores", "exact_ablation"],
     "neurons": ["NeuronSets", "categorize", "xie_split", "random_neurons"],
+    "activation_entropy": ["lape"],
     "routing": ["PartitionedFFN"],
     "lander": ["LanderTuningConfig", "LanderModel", "get_lander_model"],
     "finetune": ["finetune"],
