@@ -11,8 +11,8 @@ from .model import feed_forwards, fingerprint, input_device
 from .neuronsets import NeuronSets
 
 
-def lape(model, tokenizer, corpus, languages: Sequence[str], *, top_rate: float = .01, filter_rate: float = .95, activation_bar: float = .95,
-         max_sentences: int | None = None, batch_size: int = 32, max_length: int = 256) -> NeuronSets:
+def lape(model, tokenizer, corpus, languages: Sequence[str], *, top_rate: float = .01, filter_rate: float = .95,
+         activation_bar: float = .95, max_sentences: int | None = None, batch_size: int = 32, max_length: int = 256) -> NeuronSets:
     """Neurons that are active for few languages, as NeuronSets over all layers: nothing is general, a neuron may have several languages.
 
     corpus: a parallel corpus, or {language: sentences} as `load_mono` gives. top_rate: the share of all neurons that is selected;
@@ -28,13 +28,13 @@ def lape(model, tokenizer, corpus, languages: Sequence[str], *, top_rate: float 
         raise ValueError(f"no sentences of '{empty[0]}': the corpus has none, or max_sentences is 0.")
     probabilities = torch.stack([active_share(model, tokenizer, sentences[x], batch_size, max_length) for x in languages], dim=-1)
     specific = {x: {} for x in languages}
-    for layer, neurons, language in zip(*(indices.tolist() for indices in select(probabilities, top_rate, filter_rate, activation_bar))):
-        specific[languages[language]].setdefault(layer, []).append(neurons)
+    for layer, neuron, language in zip(*(indices.tolist() for indices in select(probabilities, top_rate, filter_rate, activation_bar))):
+        specific[languages[language]].setdefault(layer, []).append(neuron)
     specific = {x: {layer: torch.tensor(sorted(neurons)) for layer, neurons in sets.items()} for x, sets in specific.items()}
     settings = {"top_rate": top_rate, "filter_rate": filter_rate, "activation_bar": activation_bar,
                 "sentences": {x: len(sentences[x]) for x in languages}}
-    return NeuronSets(list(range(probabilities.shape[0])), list(languages), {}, specific, probabilities.shape[1], fingerprint(model), "lape",
-                      provenance=settings)
+    layers, d_ff, _ = probabilities.shape
+    return NeuronSets(list(range(layers)), list(languages), {}, specific, d_ff, fingerprint(model), "lape", provenance=settings)
 
 
 def check_rates(*rates: float) -> None:
