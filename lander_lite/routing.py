@@ -75,6 +75,12 @@ class NeuronSlice(nn.Module):
         self.down = own(ffn.down.weight[:, span], dtype)
 
 
+def group_name(members: list[str]) -> str:
+    """"general", "de" or "de+zh". A lone "to" (Tongan) becomes "to+": nn.ModuleDict takes no name that is one of its own methods."""
+    name = "+".join(members)
+    return f"{name}+" if hasattr(nn.ModuleDict, name) else name
+
+
 def own(view: torch.Tensor, dtype=None) -> nn.Parameter:
     return nn.Parameter(view.detach().clone(memory_format=torch.contiguous_format).to(dtype or view.dtype))
 
@@ -105,7 +111,7 @@ class PartitionedFFN(nn.Module):
                 members.setdefault(i, []).append(language)
         groups: dict[str, list[int]] = {}
         for i in sorted(members):
-            groups.setdefault("+".join(members[i]), []).append(i)
+            groups.setdefault(group_name(members[i]), []).append(i)
         in_a_set = torch.zeros(ffn.d_ff, dtype=torch.bool)
         in_a_set[sorted(members)] = True
         rest = (~in_a_set).nonzero().flatten()

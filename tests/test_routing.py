@@ -1,14 +1,15 @@
 """PartitionedFFN and the router against plain reimplementations with full matrices and masks."""
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import SIZES, random_model
-from lander_helpers import LAYERS, inputs, logits, make_sets
+from lander_helpers import LAYERS, disturb, inputs, logits, make_sets
 from transformers import LlamaConfig
 
-from lander_lite.lander import LanderTuningConfig, get_lander_model
+from lander_lite.lander import LanderModel, LanderTuningConfig, get_lander_model
 from lander_lite.model import feed_forwards
 from lander_lite.routing import CAR, PartitionedFFN, awareness_share
 
@@ -196,6 +197,23 @@ def test_gradients_reach_the_pair_only(base):
             for p in part.parameters():
                 assert (p.grad is not None and p.grad.abs().sum() > 0) if mine else p.grad is None, (layer, name)
         assert "zh" in ffn.slices and all(p.grad.abs().sum() > 0 for p in ffn.router.parameters())
+
+
+def test_a_language_may_be_named_like_a_method_of_modules(bloom, tmp_path):
+    """"to" is Tongan, and a method of every torch module; the other languages' keys in saved files stay as they are."""
+    sets, plain = make_sets(bloom), copy.deepcopy(bloom)
+    names = {"en": "en", "de": "de", "zh": "to"}
+    tongan = replace(sets, languages=[*names.values()], specific={names[x]: sets.specific[x] for x in names},
+                     awareness={names[x]: sets.awareness[x] for x in names})
+    lander = disturb(wrap(bloom, tongan, "learned", "en-to"))
+    assert {"de", "de+to", "general", "to+"} <= set(lander.partitioned[1].slices)
+    trained = {name for name, part in lander.partitioned[1].slices.items() if lander.partitioned[1].active(name)}
+    assert "to+" in trained and "de" not in trained
+    same = disturb(wrap(copy.deepcopy(plain), sets, "learned", "en-zh"))
+    for ours, theirs in zip(lander.partitioned.values(), same.partitioned.values()):
+        assert ours.n_rest == theirs.n_rest and ours.router.share == theirs.router.share
+    lander.save_pretrained(tmp_path)
+    assert torch.equal(logits(LanderModel.from_pretrained(plain, tmp_path).set_pair("en-to")), logits(lander))
 
 
 def test_a_pair_must_be_set_before_the_forward_pass(bloom):
