@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 
 from .config import LanderConfig, profiles
-from .convert import nearest
-from .corpus import parse_pair
+from .convert import nearest, parse_pair
 
 STEPS = {
     "run": "all of the following but translate, and a table of before and after",

@@ -15,9 +15,9 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from .corpus import batches, check_pairs, collate, encode, parse_pair, prompt_ids, texts
-from .files import read_tensors, write_tensors
 from .layers import LayerScores
 from .model import FeedForward, feed_forwards, fingerprint, input_device
+from .tensorfiles import read_tensors, write_tensors
 
 KIND = "lander_lite.AwarenessScores/1"
 

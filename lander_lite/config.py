@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from .convert import convert, nearest
+from .convert import convert, nearest, parse_pair
 from .files import write_text
 
 PACKAGE = Path(__file__).parent
@@ -181,7 +181,6 @@ class LanderConfig:
 
     def check(self) -> None:
         """Raise ValueError for a value out of range or a malformed pair."""
-        from .corpus import parse_pair
         for pair in self.corpus.pairs:
             parse_pair(pair)
         n_layers = self.model.architecture.get("num_hidden_layers", float("inf"))

@@ -1,4 +1,7 @@
-"""Values from YAML files and command lines, checked against a dataclass field's type; and the nearest valid name for a mistyped one."""
+"""Values from YAML files and command lines, checked against a dataclass field's type; language pairs; the nearest valid name for a typo.
+
+Imports nothing heavy, so that the command line answers a mistake at once.
+"""
 from __future__ import annotations
 
 import difflib
@@ -11,6 +14,14 @@ def nearest(name, valid, prefix: str = "") -> str:
     """" (did you mean …?)", or "" when nothing in `valid` is like `name`."""
     match = difflib.get_close_matches(str(name), [str(v) for v in valid], n=1, cutoff=0.5)
     return f" (did you mean {prefix}{match[0]!s}?)" if match else ""
+
+
+def parse_pair(pair: str) -> tuple[str, str]:
+    """"en-de" -> ("en", "de"). Raises ValueError for anything else, the same language twice included."""
+    parts = str(pair).strip().split("-")
+    if len(parts) != 2 or not all(parts) or parts[0] == parts[1]:
+        raise ValueError(f"{pair!r} is not a translation direction: write source-target with two different codes, such as en-de")
+    return parts[0], parts[1]
 
 
 def convert(value, hint, key: str):

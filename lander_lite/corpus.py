@@ -11,6 +11,7 @@ from datasets import Dataset, load_dataset
 from pyarrow import ArrowInvalid, ArrowTypeError
 
 from .config import resolve
+from .convert import parse_pair
 from .textfiles import json_rows, lines_of
 
 LANGUAGE_NAMES = {
@@ -140,14 +141,6 @@ def _dataset(rows: list[tuple[int, dict]], languages, where) -> Dataset:
 
 
 # ---------------------------------------------------------------- languages and pairs
-def parse_pair(pair: str) -> tuple[str, str]:
-    """"en-de" -> ("en", "de"). Raises ValueError for anything else, the same language twice included."""
-    parts = str(pair).strip().split("-")
-    if len(parts) != 2 or not all(parts) or parts[0] == parts[1]:
-        raise ValueError(f"{pair!r} is not a translation direction: write source-target with two different codes, such as en-de")
-    return parts[0], parts[1]
-
-
 def languages_of(corpus: Dataset) -> list[str]:
     """The corpus' language codes, in the order of its rows."""
     return list(corpus[0]["translation"])

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 
 @contextmanager
@@ -43,30 +37,6 @@ def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8 to `path`, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def write_tensors(path: str | Path, kind: str, tensors: dict[str, torch.Tensor], content: dict[str, Any]) -> None:
-    """Write a safetensors file with `content` (anything JSON can hold) in its header, atomically. `kind` names the format."""
-    tensors = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-    metadata = {"kind": kind, "content": json.dumps(content)}  # encoded before the file is touched
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
-
-
-def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Read what `write_tensors` wrote: (content, tensors). FileNotFoundError; ValueError if it is damaged or of another kind."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no file {path}.")
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            names = file.keys()  # the file itself cannot be iterated
-            tensors = {name: file.get_tensor(name) for name in names}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}).") from error
-    if metadata.get("kind") != kind:
-        raise ValueError(f"{path} holds {metadata.get('kind', 'something else')}, not {kind}.")
-    return json.loads(metadata["content"]), tensors
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from .corpus import parse_pair
-from .files import read_tensors, write_tensors
 from .model import fingerprint
+from .tensorfiles import read_tensors, write_tensors
 
 FORMAT = "lander_lite.NeuronSets/1"
 

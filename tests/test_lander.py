@@ -197,10 +197,9 @@ def break_write(monkeypatch, after):
             return function(*args, **kwargs)
         return wrapped
 
-    import lander_lite.files as files
-    for module in (files, lander_module):
-        if hasattr(module, "save_file"):
-            monkeypatch.setattr(module, "save_file", failing(module.save_file))
+    import lander_lite.tensorfiles as tensorfiles
+    for module in (tensorfiles, lander_module):
+        monkeypatch.setattr(module, "save_file", failing(module.save_file))
     monkeypatch.setattr("pathlib.Path.write_text", failing(__import__("pathlib").Path.write_text))
 
 
