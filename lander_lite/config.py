@@ -140,12 +140,15 @@ class LanderConfig:
         if not isinstance(values, dict):
             raise ValueError(f"{path} must be a mapping of section names to settings, not {type(values).__name__}")
         config = cls()
-        for key, value in values.items():
-            if isinstance(value, dict) and dataclasses.is_dataclass(getattr(config, str(key), None)):
-                for name, inner in value.items():
-                    config.set(f"{key}.{name}", inner)
-            else:
-                config.set(str(key), value)
+        try:
+            for key, value in values.items():
+                if isinstance(value, dict) and dataclasses.is_dataclass(getattr(config, str(key), None)):
+                    for name, inner in value.items():
+                        config.set(f"{key}.{name}", inner)
+                else:
+                    config.set(str(key), value)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         for key, value in overrides.items():
             config.set(key, value)
         if "model.name_or_path" in overrides and not any(key.startswith("model.architecture.") for key in overrides):

@@ -46,7 +46,7 @@ def load_model(
     """
     settings = _settings(str(name))
     random_weights = random_weights or settings.random_weights
-    source = settings.name_or_path if random_weights and settings.architecture else _source(settings.name_or_path)
+    source = settings.name_or_path if random_weights and settings.architecture else model_source(settings.name_or_path)
     in_4bit, in_8bit = load_in_4bit or settings.load_in_4bit, load_in_8bit or settings.load_in_8bit
     if in_4bit and in_8bit:
         raise ValueError("load_in_4bit and load_in_8bit exclude each other: choose one.")
@@ -80,7 +80,7 @@ def _settings(name: str) -> ModelConfig:
     return ModelConfig(name_or_path=name)
 
 
-def _source(name: str) -> str:
+def model_source(name: str) -> str:
     """A folder that exists, or a hub id. What looks like a path must exist: no hub call for a mistyped folder."""
     folder = resolve(name)
     if folder is not None:
@@ -116,7 +116,7 @@ def _random_model(source: str, architecture: dict, dtype: str | torch.dtype, opt
 
 def _any_tokenizer(source: str, options: dict):
     try:
-        return AutoTokenizer.from_pretrained(_source(source), local_files_only=True, **options)
+        return AutoTokenizer.from_pretrained(model_source(source), local_files_only=True, **options)
     except (OSError, ValueError):  # not on this machine; any ids within the vocabulary will do for random weights
         return AutoTokenizer.from_pretrained(data_dir() / "models" / "tiny-bloom", local_files_only=True)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from .files import write_text
 from .finetune import finetune
 from .lander import LanderModel, LanderTuningConfig, get_lander_model
 from .layers import LayerScores, detect_layers
-from .model import load_model
+from .model import load_model, model_source
 from .neurons import NeuronSets, categorize, random_neurons, xie_split
 from .report import pair_table
 
@@ -37,24 +38,44 @@ class Run:
 
     def __init__(self, config: LanderConfig, folder):
         self.config, self.folder = config, Path(folder)
-        stored = self.folder / "config.yaml"
-        if stored.exists():
-            old = LanderConfig.from_yaml(stored)
+        self.stored = (self.folder / "config.yaml").exists()
+        if self.stored:
+            old = LanderConfig.from_yaml(self.folder / "config.yaml")
             for what in ("profile", "model", "corpus.train", "corpus.languages", "corpus.template", "corpus.max_length"):
                 before, now = (_value(c, what) for c in (old, config))
                 if before != now:
                     raise ValueError(f"{self.folder} holds a run with another {what} ({before}, now {now}); use another --output-dir")
 
     def prepare(self, save: bool = True) -> None:
-        """Load and check the corpora, so that bad input fails before a model is loaded; write config.yaml."""
+        """Load and check the corpora, so that bad input fails before a model is loaded; write config.yaml if the model is there too."""
         config = self.config
-        self.train, self.test = corpora(config)
+        with self.blaming("corpus.train", "corpus.test"):
+            self.train, self.test = corpora(config)
         for corpus in (self.train, self.test):
             check_pairs(corpus, config.corpus.pairs)
         if missing := [lang for lang in config.corpus.languages if lang not in languages_of(self.train)]:
             raise ValueError(f"corpus.languages has {missing[0]!r}, but the training corpus has {', '.join(languages_of(self.train))}")
         if save:
+            with self.blaming("model.name_or_path"):
+                on_disk = self.untrained or Path(model_source(config.model.name_or_path)).is_dir()
+            if not on_disk and not self.stored:
+                _ = self.base                          # a hub id: only loading tells whether it is there
             config.to_yaml(self.folder / "config.yaml")
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the model is made from sizes in the config, so that nothing need be on disk."""
+        return self.config.model.random_weights and bool(self.config.model.architecture)
+
+    @contextmanager
+    def blaming(self, *keys: str):
+        """Say which settings a file that can't be found comes from, and whether it was this folder's config.yaml that held them."""
+        try:
+            yield
+        except OSError as error:
+            settings = ", ".join(f"{key} = {_value(self.config, key)}" for key in keys)
+            source = f" (from {self.folder / 'config.yaml'})" if self.stored else ""
+            raise FileNotFoundError(f"{settings}{source}: {str(error).splitlines()[0]}") from error
 
     @cached_property
     def base(self) -> tuple:
@@ -64,7 +85,8 @@ class Run:
         del options["name_or_path"], options["architecture"]
         if name == LanderConfig.from_profile(self.config.profile).model.name_or_path:
             name = self.config.profile                 # the profile knows the sizes too, for random weights
-        return load_model(name, **options)
+        with self.blaming("model.name_or_path"):
+            return load_model(name, **options)
 
     def take_base(self) -> tuple:
         """(model, tokenizer) to be wrapped in place: the next use of `base` loads an untouched model."""

@@ -111,6 +111,28 @@ def test_a_folder_of_another_model_or_corpus_is_refused(world, tmp_path, capsys)
     assert "holds a run with another corpus.train" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name, expected", [("./nowhere", "no such file or folder: ./nowhere"), ("nowhere", "nowhere"),
+                                            (".", "no config.json")])
+def test_a_model_that_is_not_there_leaves_no_config_behind(world, monkeypatch, tmp_path, capsys, name, expected):
+    settings, folder = world
+    monkeypatch.chdir(tmp_path)
+    assert main(["detect", *settings, "--set", f"model.name_or_path={name}"]) == 2
+    error = capsys.readouterr().err
+    assert f"model.name_or_path = {name}: " in error and expected in error and error.count("\n") == 1
+    assert not folder.exists()
+    assert main(["detect", *settings]) == 0
+
+
+@pytest.mark.parametrize("gone, key", [("model", "model.name_or_path"), ("corpus.jsonl", "corpus.train")])
+def test_a_missing_path_of_a_stored_config_is_said_to_come_from_there(world, tmp_path, capsys, gone, key):
+    settings, folder = world
+    assert main(["detect", *settings]) == 0
+    (tmp_path / gone).rename(tmp_path / "moved")
+    assert main(["detect", "--output-dir", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert f"{key} = {tmp_path / gone}" in error and f"(from {folder / 'config.yaml'})" in error and error.count("\n") == 1
+
+
 def test_a_given_corpus_brings_its_own_test_part_and_languages(tmp_path, corpus):
     rows = [json.dumps({"translation": row}) + "\n" for row in corpus["translation"]]
     (tmp_path / "train.jsonl").write_text("".join(rows[:4]))

@@ -114,7 +114,7 @@ def test_bad_yaml_is_refused(tmp_path, text, expected):
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(ValueError) as error:
         LanderConfig.from_yaml(tmp_path / "config.yaml")
-    assert expected in str(error.value)
+    assert expected in str(error.value) and str(tmp_path / "config.yaml") in str(error.value)
 
 
 def test_failed_write_leaves_the_old_config_whole(tmp_path, monkeypatch):
