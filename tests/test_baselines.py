@@ -1,10 +1,17 @@
 """Baselines: which parameters train, checked by names and by a training run."""
+import copy
+import warnings
+
 import pytest
+import torch
+import torch.nn.functional as F
 from lander_helpers import logits, make_sets, quick, same, state
 
 from lander_lite import baselines
+from lander_lite.evaluate import evaluate, translate
 from lander_lite.finetune import finetune
 from lander_lite.lander import LanderTuningConfig, get_lander_model
+from lander_lite.model import feed_forwards
 
 
 def trainable(model):
@@ -54,6 +61,137 @@ def test_lora_trains_its_matrices_on_every_linear_layer_of_every_block(model, to
     assert (logits(tuned) - output).abs().max() > 1e-3
     after = {name.removeprefix("base_model.model.").replace(".base_layer", ""): v for name, v in tuned.state_dict().items()}
     assert same(base, {name: v for name, v in after.items() if "lora_" not in name}) == []
+
+
+# ---------------------------------------------------------------- adapter, adapter_lora, ia3
+ADDED = {"adapter": lambda model: baselines.adapter(model, 8), "ia3": baselines.ia3,
+         "adapter_lora": lambda model: baselines.adapter_lora(model, 8, r=2, alpha=4, dropout=.3)}
+MARKS = {"adapter": (".down.", ".up."), "ia3": (".ia3_l.",), "adapter_lora": (".down.", ".up.", ".lora_A.", ".lora_B.")}
+
+
+def plain(tuned):
+    """The state dict under the names of the untouched model, without what the method added."""
+    return {name.removeprefix("base_model.model.").replace("base_layer.", ""): v for name, v in tuned.state_dict().items()
+            if not any(mark in name for marks in MARKS.values() for mark in marks)}
+
+
+@pytest.mark.parametrize("method", ADDED)
+def test_added_parameters_alone_are_trained(model, tokenizer, corpus, method):
+    base, output = state(model), logits(model)
+    tuned = ADDED[method](model)
+    assert (logits(tuned) - output).abs().max() <= 1e-6             # the identity at the start
+    added = {name for name, _ in tuned.named_parameters() if any(mark in name for mark in MARKS[method])}
+    assert trainable(tuned) == added and all(any(mark in name for name in added) for mark in MARKS[method])
+    before = state(tuned)
+    rate = .1 if method == "ia3" else .01                           # factors around 1 move by more than weights do
+    log = finetune(tuned, tokenizer, corpus, ["en-de", "de-en"], quick(updates=20, batch_size=6, learning_rate=rate))
+    assert set(same(before, state(tuned))) == added and same(base, plain(tuned)) == []      # every one moves, the base not one bit
+    assert min(log["loss"][-2:]) < .9 * log["loss"][0]
+    trained = logits(tuned)
+    assert (trained - output).abs().max() > 1e-2
+    again = copy.deepcopy(tuned)
+    assert torch.equal(logits(again), trained)
+    with torch.no_grad():                                           # the copy shares nothing
+        next(p for p in again.parameters() if p.requires_grad).add_(1.)
+    assert torch.equal(logits(tuned), trained) and not torch.equal(logits(again), trained)
+
+
+@pytest.mark.parametrize("method", ADDED)
+def test_the_key_value_cache_changes_no_output(model, tokenizer, corpus, method):
+    tuned = ADDED[method](model)
+    finetune(tuned, tokenizer, corpus, ["en-de"], quick(updates=3))
+    ids = torch.randint(4, 300, (2, 9), generator=torch.Generator().manual_seed(0))
+    settings = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 6, "do_sample": False, "pad_token_id": 3, "eos_token_id": None}
+    assert torch.equal(tuned.generate(input_ids=ids, **settings, use_cache=True),
+                       tuned.generate(input_ids=ids, **settings, use_cache=False))
+    assert len(translate(tuned, tokenizer, ["the dog"], "en-de", max_new_tokens=3)) == 1
+    assert evaluate(tuned, tokenizer, corpus, ["en-de"], max_new_tokens=3, bootstrap=0)["en-de"]["n"] == 6
+
+
+def test_an_adapter_adds_its_bottleneck_to_every_feed_forward_output(model):
+    seen, views = {}, feed_forwards(model)
+    tuned = baselines.adapter(model, 5)
+    assert tuned is model and baselines.count_trainable(model) == len(views) * (2 * 32 * 5 + 5 + 32)
+    adapters = [m for m in model.modules() if isinstance(m, baselines.Adapter)]
+    assert [a.base_layer for a in adapters] == [view.down for view in views]
+    assert [view.d_ff for view in feed_forwards(model)] == [view.d_ff for view in views]
+    for a in adapters:
+        torch.nn.init.normal_(a.up.weight)
+        torch.nn.init.normal_(a.up.bias)
+        a.register_forward_hook(lambda a, x, y: seen.update({a: (x[0], y)}))
+    logits(model)
+    for a in adapters:
+        x, y = seen[a]
+        down = F.linear(x, a.base_layer.weight, a.base_layer.bias)
+        by_hand = down + F.gelu(down @ a.down.weight.T + a.down.bias) @ a.up.weight.T + a.up.bias
+        assert torch.allclose(y, by_hand, atol=1e-4) and (by_hand - down).abs().max() > .1
+
+
+def test_an_adapter_of_a_bfloat16_model_is_float32(bloom):
+    tuned = baselines.adapter(bloom.to(torch.bfloat16), 4)
+    assert {p.dtype for p in tuned.parameters() if p.requires_grad} == {torch.float32} and logits(tuned).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("budget", [1, 2_000, 30_000])
+def test_bottleneck_for_a_budget(model, budget):
+    width = baselines.bottleneck_for(model, budget)
+    counts = [baselines.count_trainable(baselines.adapter(copy.deepcopy(model), width + more)) for more in (0, 1)]
+    step = counts[1] - counts[0]
+    assert width >= 1 and (width == 1 if budget == 1 else abs(counts[0] - budget) <= step / 2)
+
+
+def test_adapter_lora_is_both_and_no_more(model):
+    a, b = baselines.adapter(copy.deepcopy(model), 8), baselines.lora(copy.deepcopy(model), r=2)
+    both = baselines.adapter_lora(model, 8, r=2)
+    assert baselines.count_trainable(both) == baselines.count_trainable(a) + baselines.count_trainable(b)
+
+
+def test_ia3_scales_keys_values_and_neurons(model):
+    d_ff, n = feed_forwards(model)[0].d_ff, len(feed_forwards(model))
+    keys_values = 3 * 32 if model.config.model_type == "bloom" else 2 * 32
+    tuned = baselines.ia3(model)
+    assert baselines.count_trainable(tuned) == n * (d_ff + keys_values)
+    assert {p.shape for p in tuned.parameters() if p.requires_grad and d_ff in p.shape} == {(1, d_ff)}      # on the input: the neurons
+
+
+def test_mistakes_are_refused(bloom):
+    with pytest.raises(ValueError, match="bottleneck=0"):
+        baselines.adapter(bloom, 0)
+    for k in (0, 5):
+        with pytest.raises(ValueError, match=f"k={k} random layers: the model has 4"):
+            baselines.random_layers(bloom, k, 0)
+    with pytest.raises(ValueError, match="has an adapter already"):
+        baselines.adapter(baselines.adapter(bloom))
+
+
+def test_ia3_wants_a_layer_for_keys_and_values(bloom):
+    for block in bloom.transformer.h:
+        block.self_attention = torch.nn.Identity()
+    with pytest.raises(ValueError, match="no layer for keys and values, looked for k_proj"):
+        baselines.ia3(bloom)
+
+
+@pytest.mark.parametrize("whole_block", [False, True])
+def test_random_layers_are_drawn_with_the_seed(model, whole_block):
+    drawn = [frozenset(trainable(baselines.random_layers(model, 2, seed, whole_block))) for seed in range(6)]
+    again = [frozenset(trainable(baselines.random_layers(model, 2, seed, whole_block))) for seed in range(6)]
+    assert drawn == again and len(set(drawn)) > 1
+    pairs = [frozenset(trainable(baselines.layers(model, [i, j], whole_block))) for i in range(4) for j in range(i)]
+    assert all(names in pairs for names in drawn)
+
+
+@pytest.mark.parametrize("method", ["adapter", "lora", "ia3", "adapter_lora"])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_model_keeps_its_mode(bloom, method, training):
+    tuned = getattr(baselines, method)(bloom.train(training))
+    assert {m.training for m in tuned.modules()} == {training}
+
+
+@pytest.mark.parametrize("method", ["lora", "ia3", "adapter_lora"])
+def test_no_warning_of_peft_reaches_the_user(bloom, method):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        getattr(baselines, method)(bloom)
 
 
 def test_lora_settings_reach_peft(bloom):
