@@ -11,10 +11,10 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from nbconvert import HTMLExporter
 
 from .config import PACKAGE, data_dir
 from .files import write_text
+from .page import report
 from .report import find_results, study_table
 
 NOTEBOOKS = PACKAGE.parent / "notebooks"
@@ -44,15 +44,6 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     return notebook
-
-
-def report(notebooks: dict[str, nbformat.NotebookNode], title: str) -> str:
-    """All notebooks, one after another, as one HTML page."""
-    merged = nbformat.v4.new_notebook(metadata={"title": title, **next(iter(notebooks.values())).metadata})
-    for number, notebook in enumerate(notebooks.values()):
-        for index, cell in enumerate(notebook.cells):
-            merged.cells.append(nbformat.from_dict({**cell, "id": f"lesson{number}-{index}"}))
-    return HTMLExporter().from_notebook_node(merged)[0]
 
 
 def run(paths: list[Path], folder: Path | None) -> int:
