@@ -143,14 +143,22 @@ def bleu_interval(metric: BLEU, hypotheses: Sequence[str], references: Sequence[
 
     Corpus BLEU depends on sums over sentences (matches and totals per n-gram order, two lengths), so a resample only adds up rows.
     """
-    scores = [metric.corpus_score([hypothesis], [[reference]]) for hypothesis, reference in zip(hypotheses, references)]
-    rows = np.array([[*score.counts, *score.totals, score.sys_len, score.ref_len] for score in scores])      # [sentence, 10]
+    rows = bleu_counts(metric, hypotheses, references)
     draws = np.random.default_rng(seed).choice(len(rows), size=(resamples, len(rows)), replace=True)
-    sampled = []
-    for draw in draws:
-        sums = rows[draw].sum(axis=0).astype(int).tolist()
-        sampled.append(BLEU.compute_bleu(sums[:4], sums[4:8], sums[8], sums[9], smooth_method=metric.smooth_method).score)
+    sampled = [bleu_of_sums(metric, rows[draw].sum(axis=0)) for draw in draws]
     return [float(bound) for bound in np.percentile(sampled, [2.5, 97.5])]
+
+
+def bleu_counts(metric: BLEU, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
+    """What corpus BLEU adds up, int [sentence, 10]: matches and totals of 1- to 4-grams, then the lengths of hypothesis and reference."""
+    scores = [metric.corpus_score([hypothesis], [[reference]]) for hypothesis, reference in zip(hypotheses, references)]
+    return np.array([[*score.counts, *score.totals, score.sys_len, score.ref_len] for score in scores], dtype=int).reshape(-1, 10)
+
+
+def bleu_of_sums(metric: BLEU, sums: np.ndarray) -> float:
+    """Corpus BLEU, 0 … 100, of the summed rows [10] of `bleu_counts`."""
+    sums = [round(value) for value in sums.tolist()]
+    return BLEU.compute_bleu(sums[:4], sums[4:8], sums[8], sums[9], smooth_method=metric.smooth_method).score
 
 
 def perplexity(model, tokenizer, sentences: Sequence[str], *, batch_size: int = 32, max_length: int = 256) -> float:
