@@ -40,20 +40,28 @@ def study_table(results: Sequence[dict]) -> str:
     return "\n".join(lines)
 
 
-def find_results(*folders) -> list[dict]:
-    """The study results (JSON with `method`, `mean` and `profile`) in the first of `folders` that has any, subfolders included."""
-    for folder in folders:
-        found = []
-        for path in sorted(Path(folder).rglob("*.json")):
-            try:
-                content = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:                         # some other file; the lessons ran all the same
-                continue
-            if isinstance(content, dict) and {"method", "mean", "profile"} <= content.keys():
-                found.append(content)
-        if found:
-            return found
-    return []
+def find_results(folder) -> list[dict]:
+    """The study results (JSON with `method`, `mean` and `profile`) in `folder` and its subfolders."""
+    found = []
+    for path in sorted(Path(folder).rglob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:                             # some other file; the lessons ran all the same
+            continue
+        if isinstance(content, dict) and {"method", "mean", "profile"} <= content.keys():
+            found.append(content)
+    return found
+
+
+def run_tables(run: Sequence[dict], stored: Sequence[dict]) -> dict[str, str]:
+    """{heading: table} of this run's results and of the stored study's, which may be of more test sentences; the heading says how many."""
+    tables = {}
+    for name, results in (("This run", run), ("The stored study, data/results", stored)):
+        if results:
+            counts = sorted({result["sentences"] for result in results if "sentences" in result})
+            about = f" ({' or '.join(map(str, counts))} test sentences per direction)" if counts else ""
+            tables[name + about] = study_table(results)
+    return tables
 
 
 def readme_table(results: Sequence[dict]) -> str:

@@ -1,4 +1,4 @@
-"""Execute the lessons: `make run` (00-05 into runs/<time>/ with one HTML report) and `make notebooks` (in place)."""
+"""Execute the lessons: `make run` (00-05 into runs/<time>/ with one HTML report and the results) and `make notebooks` (in place)."""
 from __future__ import annotations
 
 import argparse
@@ -15,7 +15,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from .config import PACKAGE, data_dir
 from .files import write_text
 from .page import report
-from .report import find_results, study_table
+from .report import find_results, run_tables
 
 NOTEBOOKS = PACKAGE.parent / "notebooks"
 LESSONS = re.compile(r"0[0-5]_\w+\.ipynb")
@@ -41,6 +41,7 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
                          "language_info": {"name": "python"}}
     for cell in notebook.cells:
+        cell.metadata.pop("execution", None)           # times of an earlier run
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     return notebook
@@ -84,9 +85,13 @@ def main(arguments: list[str] | None = None) -> int:
     failed = run(paths, folder)
     print(f"{len(paths) - failed} of {len(paths)} lessons ran, {(time.time() - start) / 60:.1f} minutes")
     if folder is not None:
-        if results := find_results(folder, data_dir() / "results"):
-            print("\n" + study_table(results))
-        print(f"\nreport:    {folder / 'report.html'}\nnotebooks: {folder}")
+        if results := find_results(folder):
+            tables = run_tables(results, find_results(data_dir() / "results"))
+            print("".join(f"\n{heading}:\n{table}\n" for heading, table in tables.items()))
+            sections = (f"## {heading}\n\n```text\n{table}\n```\n" for heading, table in tables.items())
+            write_text(folder / "results.md", "# Results\n\n" + "\n".join(sections))
+            print(f"results:   {folder / 'results.md'}")
+        print(f"report:    {folder / 'report.html'}\nnotebooks: {folder}")
     return 1 if failed else 0
 
 

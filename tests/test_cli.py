@@ -191,11 +191,25 @@ def test_tables_and_where_results_are_found(tmp_path):
     one = {"bleu": 12.345, "chrf": 30.0, "bleu_ci": [10.0, 14.0], "off_target": 0.25, "empty": 0.0, "n": 8}
     table = pair_table({"before": {"en-de": one, "mean": {"bleu": 12.345, "chrf": 30.0}, "signature": {}}})
     assert "12.3" in table and "[10.0, 14.0]" in table and "25.0%" in table and len(table.split("\n")) == 3
-    (tmp_path / "new").mkdir()
-    (tmp_path / "old" / "deep").mkdir(parents=True)
+    (tmp_path / "deep").mkdir(parents=True)
     result = {"method": "full", "profile": "tiny-bloom", "mean": {"bleu": 1.0, "chrf": 2.0}}
-    (tmp_path / "old" / "deep" / "full.json").write_text(json.dumps(result))
-    (tmp_path / "new" / "config.json").write_text("{}")
-    (tmp_path / "new" / "broken.json").write_text("{")
-    assert find_results(tmp_path / "new", tmp_path / "old") == [result]
-    assert find_results(tmp_path / "new") == []
+    (tmp_path / "deep" / "full.json").write_text(json.dumps(result))
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "broken.json").write_text("{")
+    assert find_results(tmp_path) == [result] and find_results(tmp_path / "none") == []
+
+
+def test_a_run_shows_and_keeps_its_results_beside_the_stored_ones(tmp_path, capsys, monkeypatch):
+    code = """import json, os, pathlib
+result = {"method": "zero-shot", "profile": "tiny-bloom", "sentences": 7, "mean": {"bleu": 12.34, "chrf": 2.0}, "learning_rate": None}
+pathlib.Path(os.environ["LANDER_LITE_RUN"], "one.json").write_text(json.dumps(result))"""
+    stored = {"method": "full", "profile": "tiny-bloom", "sentences": 500, "mean": {"bleu": 56.78, "chrf": 3.0}, "learning_rate": 0.1}
+    (tmp_path / "data" / "results").mkdir(parents=True)
+    (tmp_path / "data" / "results" / "full.json").write_text(json.dumps(stored))
+    monkeypatch.setattr(runner, "data_dir", lambda: tmp_path / "data")
+    monkeypatch.delenv("LANDER_LITE_RUN", raising=False)
+    assert runner.main([str(lesson(tmp_path / "00_one.ipynb", code)), "--output-dir", str(tmp_path / "out")]) == 0
+    for text in (capsys.readouterr().out, (tmp_path / "out" / "results.md").read_text(encoding="utf-8")):
+        mine, others = text.split("The stored study, data/results (500 test sentences per direction)")
+        assert "This run (7 test sentences per direction)" in mine and "12.34" in mine and "56.78" in others
+        assert "zero-shot" not in others and "full" not in mine

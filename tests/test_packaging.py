@@ -165,7 +165,7 @@ def test_notebook_is_saved_executed_clean_and_small(path):
     assert None not in counts and counts == sorted(counts), "not executed from top to bottom: make notebooks"
     outputs = [output for cell in cells for output in cell["outputs"]]
     assert not [output for output in outputs if output["output_type"] == "error"]
-    assert "widgets" not in notebook["metadata"]
+    assert "widgets" not in notebook["metadata"] and not [cell for cell in cells if "execution" in cell["metadata"]]
     assert not [output for output in outputs if "application/vnd.jupyter.widget-view+json" in output.get("data", {})]
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
     assert path.stat().st_size <= MOST_BYTES, f"{path.stat().st_size // 1024} KB: smaller or fewer pictures"
