@@ -5,6 +5,7 @@ import socket
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"      # before transformers and datasets are imported
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")           # models this small gain nothing from threads, and lose much on a busy machine
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
