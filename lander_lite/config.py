@@ -23,6 +23,13 @@ def _choice(default, *choices):
     return field(default=default, metadata={"choices": choices})
 
 
+def _check_counts(section) -> None:
+    for spec in dataclasses.fields(section):
+        value, low = getattr(section, spec.name), 0 if spec.name in ("seed", "bootstrap", "save_every") else 1
+        if type(value) is int and value < low:
+            raise ValueError(f"{type(section).__name__}.{spec.name} = {value} must be at least {low}")
+
+
 @dataclass
 class ModelConfig:
     name_or_path: str = "data/models/tiny-bloom"   # local folder or hub id
@@ -94,6 +101,18 @@ class FinetuneConfig:
     progress: bool = True
     mixed_precision: str = _choice("no", "no", "fp16", "bf16")
     gradient_checkpointing: bool = False
+    kl_weight: float = 0.                          # of KL(base || tuned) on plain sentences, nats per token
+
+    def check(self) -> None:
+        """Raise ValueError for a value out of range."""
+        for wrong, message in (
+            (not 0 <= self.warmup < 1, f"finetune.warmup = {self.warmup} is a share of the updates: 0 <= warmup < 1"),
+            (not self.learning_rate > 0, f"finetune.learning_rate = {self.learning_rate} must be positive"),
+            (not self.kl_weight >= 0, f"finetune.kl_weight = {self.kl_weight} must be at least 0"),
+        ):
+            if wrong:
+                raise ValueError(message)
+        _check_counts(self)
 
 
 @dataclass
@@ -189,18 +208,14 @@ class LanderConfig:
         n_layers = self.model.architecture.get("num_hidden_layers", float("inf"))
         for wrong, message in (
             (not 0 < self.categories.epsilon < 1, f"categories.epsilon = {self.categories.epsilon} must lie in 0..1, both excluded"),
-            (not 0 <= self.finetune.warmup < 1, f"finetune.warmup = {self.finetune.warmup} is a share of the updates: 0 <= warmup < 1"),
-            (not self.finetune.learning_rate > 0, f"finetune.learning_rate = {self.finetune.learning_rate} must be positive"),
             (self.model.load_in_4bit and self.model.load_in_8bit, "model.load_in_4bit and model.load_in_8bit exclude each other"),
             (self.layers.k >= n_layers, f"layers.k = {self.layers.k}: {self.profile} has {n_layers} layers, k is at most {n_layers - 1}"),
         ):
             if wrong:
                 raise ValueError(message)
-        for section in (self.layers, self.awareness, self.finetune, self.evaluate, self.corpus):
-            for spec in dataclasses.fields(section):
-                value, low = getattr(section, spec.name), 0 if spec.name in ("seed", "bootstrap", "save_every") else 1
-                if type(value) is int and value < low:
-                    raise ValueError(f"{type(section).__name__}.{spec.name} = {value} must be at least {low}")
+        self.finetune.check()
+        for section in (self.layers, self.awareness, self.evaluate, self.corpus):
+            _check_counts(section)
 
     def to_dict(self) -> dict:
         return dataclasses.asdict(self)

@@ -2,92 +2,147 @@
 
 It trains whatever has `requires_grad`; a LanderModel is told the pair before each batch, so that only
 general ∪ specific(source) ∪ specific(target) get gradients. Parameters without a gradient in a step are left out of it by AdamW:
-no decay and no momentum reaches them. Prompts and padding are masked from the loss.
+no decay and no momentum reaches them. Prompts and padding are masked from the loss. With `kl_weight`, KL to the base model on plain
+sentences is added (distill.py).
 """
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import inspect
 import json
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from tqdm.auto import tqdm
 
 from .config import FinetuneConfig
 from .corpus import check_pairs, collate, encode, parse_pair
+from .distill import Teacher, encode_plain
 from .files import atomic_path
+from .model import unwrap
 
 STATE = "state.pt"
 
 
 def finetune(model, tokenizer, corpus, pairs: Sequence[str], config: FinetuneConfig | None = None, *, output_dir=None, resume: bool = True,
-             template: str | None = None) -> dict:
+             template: str | None = None, callback: Callable[[int], None] | None = None, kl_texts: Sequence[str] | None = None) -> dict:
     """Train `model` in place for `config.updates` updates; update i uses pair i mod len(pairs).
 
     corpus: rows with `translation`; `config.rows_per_pair` of them, the same draw for every method of a seed, serve each pair.
     output_dir: where checkpoints go (every `save_every` updates; the last `keep` stay); resume=True goes on from the newest one,
-    with the weights and the optimiser exactly as they were. Returns {"loss": [per update], "updates", "pairs", "learning_rate"}.
-    Raises ValueError for a pair the corpus lacks or a checkpoint of another run, FloatingPointError when the loss is not finite
-    (before the update: checkpoints on disk are good).
+    with the weights and the optimiser exactly as they were. callback(n) is called, without gradients, when update n = 1, 2, … is done and
+    before its checkpoint; what it draws at random does not change the training. kl_texts: sentences on which the model is held to what
+    it was (used with config.kl_weight > 0 only).
+
+    Returns {"loss": [per update], "updates", "pairs", "learning_rate"}, and "kl" [per update, nats per token] with kl_weight.
+    Raises ValueError for a setting out of range, a pair the corpus lacks, kl_weight without kl_texts or a checkpoint of another run, and
+    FloatingPointError when the loss is not finite (before the update: checkpoints on disk are good).
     """
     config = config or FinetuneConfig()
+    config.check()
     check_pairs(corpus, pairs, tokenizer)
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not parameters:
         raise ValueError("no parameter has requires_grad=True; choose what to train with get_lander_model or one of baselines.py")
-    for pair in pairs if hasattr(model, "set_pair") else ():
-        model.set_pair(pair)                            # a pair without neuron sets is refused before any work
+    set_pair = getattr(model, "set_pair", lambda pair: None)
+    for pair in pairs:
+        set_pair(pair)                                  # a pair without neuron sets is refused before any work
     data = {pair: pair_data(tokenizer, corpus, pair, config, template) for pair in pairs}
+    plain = encode_plain(tokenizer, kl_texts, config.max_length) if config.kl_weight else []
     torch.manual_seed(config.seed)
-    accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=not next(iter(parameters.values())).is_cuda)
+    model.zero_grad(set_to_none=True)                   # a run cut short in this session leaves half an update's gradients
+    teacher = Teacher(model) if plain else None
+    original = teacher.weights(parameters) if teacher else {}
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    optimizer = torch.optim.AdamW(parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, config))
-    trained, optimizer = accelerator.prepare(model, optimizer)
-    optimizer.zero_grad(set_to_none=True)               # a run cut short in this session leaves half an update's gradients
-    identity = run_identity(config, pairs, parameters, model, data)
-    start, losses = 0, []
-    if output_dir is not None and resume and (latest := latest_checkpoint(output_dir)):
-        start, losses = load_checkpoint(latest, identity, parameters, optimizer, schedule)
-    bar = tqdm(range(start, config.updates), initial=start, total=config.updates, desc="finetune", disable=not config.progress,
-               mininterval=1)
-    was_training = model.training
-    model.train()
-    try:
+    identity = run_identity(config, pairs, parameters, model, {**data, "kl": plain} if plain else data)
+    start, log = 0, {"loss": [], "kl": []} if plain else {"loss": []}
+    with prepared(model, parameters, config) as (accelerator, trained, optimizer, stateful):
+        if output_dir is not None and resume and (latest := latest_checkpoint(output_dir)):
+            start, log = load_checkpoint(latest, identity, parameters, original, stateful)
+        bar = tqdm(range(start, config.updates), initial=start, total=config.updates, desc="finetune", disable=not config.progress,
+                   mininterval=1)
         for update in bar:
             pair, total = pairs[update % len(pairs)], 0.
-            if hasattr(model, "set_pair"):
-                model.set_pair(pair)
+            set_pair(pair)
             for part in range(config.accumulation):
                 rows = chosen_rows(len(data[pair]), config, pair, update // len(pairs) * config.accumulation + part)
                 batch = collate(tokenizer, [data[pair][row] for row in rows], device=accelerator.device)
                 with accelerator.autocast():
-                    loss = trained(**batch, use_cache=False).loss / config.accumulation
+                    loss = label_loss(trained, batch) / config.accumulation
                 if not torch.isfinite(loss):
                     raise diverged("loss", loss, update, pair, config, output_dir)
                 accelerator.backward(loss)
                 total += loss.item()
+            if teacher:
+                rows = chosen_rows(len(plain), config, "kl", update)
+                batch = collate(tokenizer, [plain[row] for row in rows], device=accelerator.device)
+                kl = teacher.divergence(trained, batch, accelerator.autocast)
+                if not torch.isfinite(kl):
+                    raise diverged("KL", kl, update, pair, config, output_dir)
+                accelerator.backward(config.kl_weight * kl)
+                log["kl"].append(kl.item())
             if config.max_grad_norm:
                 norm = accelerator.clip_grad_norm_(parameters.values(), config.max_grad_norm)
                 if config.mixed_precision != "fp16" and not torch.isfinite(norm):     # fp16's loss scaling skips such updates itself
                     raise diverged("gradient norm", norm, update, pair, config, output_dir)
             optimizer.step()
-            schedule.step()
+            stateful["schedule"].step()
             optimizer.zero_grad(set_to_none=True)       # None, not zero: AdamW must not touch what this pair does not train
-            losses.append(total)
+            log["loss"].append(total)
             bar.set_postfix_str(f"{pair} loss {total:.3f}", refresh=False)
+            if callback:
+                with torch.no_grad(), torch.random.fork_rng(range(torch.cuda.device_count())):
+                    callback(update + 1)
+                model.train()                           # it may have left another mode, or pair
+                set_pair(pair)
             if output_dir is not None and config.save_every and ((update + 1) % config.save_every == 0 or update + 1 == config.updates):
-                save_checkpoint(Path(output_dir), update + 1, identity, parameters, optimizer, schedule, losses, config.keep)
+                save_checkpoint(Path(output_dir), update + 1, identity, parameters, original, stateful, log, config.keep)
+    return {**log, "updates": config.updates, "pairs": list(pairs), "learning_rate": config.learning_rate}
+
+
+def label_loss(model, batch: dict) -> torch.Tensor:
+    """The model's own loss, the mean of -log p(next token) over the labels, from the logits where there are labels alone: the prompts that
+    all rows begin with need none, and with BLOOM's 250,000 words logits take more memory than anything else."""
+    inputs, labels = dict(batch), batch["labels"][:, 1:]                # position t predicts token t + 1; nothing predicts the first
+    del inputs["labels"]
+    first = int((labels != -100).any(0).int().argmax())
+    n = labels.shape[1] - first + 1                     # from the first label's position to the end
+    known = inspect.signature(type(unwrap(model)).forward).parameters
+    logits = model(**inputs, use_cache=False, **({"logits_to_keep": n} if "logits_to_keep" in known else {})).logits[:, -n:-1]
+    return F.cross_entropy(logits.float().flatten(0, 1), labels[:, first:].flatten().to(logits.device), ignore_index=-100)
+
+
+@contextlib.contextmanager
+def prepared(model, parameters: dict, config: FinetuneConfig):
+    """(accelerator, model, optimizer, {name: what else has a state}), the model in training mode; as it was afterwards."""
+    cpu, state = not next(iter(parameters.values())).is_cuda, AcceleratorState._shared_state
+    # accelerate has one state for the whole process, and a run before this one may have had another precision or device
+    if state and (state["_mixed_precision"] != config.mixed_precision or (state["device"].type == "cpu") != cpu):
+        AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=cpu)
+    own_forward, was_training = model.__dict__.get("forward"), model.training
+    optimizer = torch.optim.AdamW(parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, config))
+    trained, optimizer = accelerator.prepare(model, optimizer)
+    stateful = {"optimizer": optimizer, "schedule": schedule, **({"scaler": accelerator.scaler} if accelerator.scaler else {})}
+    try:
+        yield accelerator, trained.train(), optimizer, stateful
     finally:
+        for name in ("forward", "_original_forward", "_is_accelerate_prepared"):    # else the next run would find this one's precision
+            model.__dict__.pop(name, None)
+        if own_forward is not None:
+            model.forward = own_forward
         model.train(was_training)
-    return {"loss": losses, "updates": config.updates, "pairs": list(pairs), "learning_rate": config.learning_rate}
 
 
 def diverged(what: str, value: torch.Tensor, update: int, pair: str, config: FinetuneConfig, output_dir) -> FloatingPointError:
@@ -161,15 +216,16 @@ def latest_checkpoint(output_dir) -> Path | None:
     return max(found, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
 
 
-def save_checkpoint(output_dir: Path, update: int, identity: str, parameters: dict, optimizer, schedule, losses: list, keep: int) -> None:
-    """Trained parameters, their optimiser states, schedule, losses and random state; the file appears whole or not at all."""
-    folder = output_dir / f"checkpoint-{update}"
-    folder.mkdir(parents=True, exist_ok=True)
+def save_checkpoint(folder: Path, update: int, identity: str, parameters: dict, original: dict, stateful: dict, log: dict, keep: int):
+    """Trained parameters and the teacher's, states of optimiser and schedule, log, random states; the file appears whole or not at all."""
+    path = folder / f"checkpoint-{update}"
+    path.mkdir(parents=True, exist_ok=True)
     state = {"identity": identity, "update": update, "parameters": {k: p.detach() for k, p in parameters.items()},
-             "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(), "losses": losses, "random": torch.get_rng_state()}
-    with atomic_path(folder / STATE) as temporary:
+             "original": {k: p.detach() for k, p in original.items()}, "states": {k: v.state_dict() for k, v in stateful.items()},
+             "log": log, "random": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+    with atomic_path(path / STATE) as temporary:
         torch.save(state, temporary)
-    number = {path: int(path.name.rpartition("-")[2]) for path in output_dir.glob("checkpoint-*")}
+    number = {path: int(path.name.rpartition("-")[2]) for path in folder.glob("checkpoint-*")}
     later = [path for path in number if number[path] > update]         # of an earlier run that resume=False gave up
     older = sorted(set(number) - set(later), key=number.get)[:-keep]
     for path in [*older, *later]:
@@ -177,15 +233,18 @@ def save_checkpoint(output_dir: Path, update: int, identity: str, parameters: di
         shutil.rmtree(path)
 
 
-def load_checkpoint(folder: Path, identity: str, parameters: dict, optimizer, schedule) -> tuple[int, list]:
-    """Put a checkpoint back; (update, losses). torch.load reads tensors only (weights_only=True)."""
+def load_checkpoint(folder: Path, identity: str, parameters: dict, original: dict, stateful: dict) -> tuple[int, dict]:
+    """Put a checkpoint back; (update, log). torch.load reads tensors only (weights_only=True)."""
     state = torch.load(folder / STATE, weights_only=True, map_location="cpu")
     if state["identity"] != identity:
         raise ValueError(f"{folder} belongs to a run with other settings, pairs or parameters; use another output_dir, or resume=False")
     with torch.no_grad():
-        for name, p in parameters.items():
-            p.copy_(state["parameters"][name])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
+        for own, saved in ((parameters, state["parameters"]), (original, state["original"])):
+            for name, p in own.items():
+                p.copy_(saved[name])
+    for name, part in stateful.items():
+        part.load_state_dict(state["states"][name])
     torch.set_rng_state(state["random"])
-    return state["update"], state["losses"]
+    for device, random in enumerate(state["cuda"][:torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(random, device)
+    return state["update"], state["log"]
