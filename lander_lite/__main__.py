@@ -17,7 +17,7 @@ STEPS = {
     "finetune": "train general and specific neurons                    → lander/",
     "evaluate": "BLEU and chrF2 of the base and of the tuned model       → results.json",
     "translate": "translate --text, or the lines of standard input",
-    "study": "methods side by side, each with its own learning rate      → study/",
+    "study": "methods side by side, each with its own learning rate      → DIR/KIND/*.json",
 }
 ORDER = ("detect", "score", "categorize", "finetune")
 
@@ -34,8 +34,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--output-dir", help="the run folder (default: runs/PROFILE)")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="any setting, such as layers.k=2; may be repeated")
     parser.add_argument("--text", action="append", help="translate: a sentence; may be repeated")
-    parser.add_argument("--methods", default="zero-shot,five-shot,full,layers,lora,random,lander-learned", help="study: what to compare")
-    parser.add_argument("--seeds", type=int, default=1, help="study: trainings per method")
+    parser.add_argument("--kinds", default="main",
+                        help="study: main, k, epsilon, normalize, router, matrix, forgetting, sequence, low-resource")
+    parser.add_argument("--methods", help="study: what to compare, such as full,lora,lander-corrected (default: those of the kind)")
+    parser.add_argument("--seeds", type=int, default=3, help="study: trainings per method")
+    parser.add_argument("--jobs", type=int, default=1, help="study: runs side by side; they share the CPU's threads")
+    parser.add_argument("--fast", action="store_true", help="study: ten minutes, not hours; only shows that it works")
+    parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True, help="study: keep finished runs (the default)")
     known, unknown = parser.parse_known_args(arguments)
     flags = list(parser._option_string_actions)
     for flag in unknown:
@@ -80,8 +85,15 @@ def execute(step: str, options: argparse.Namespace) -> None:
         raise ValueError("translate takes one direction: --pairs en-de")
     if step == "study":
         from .report import study_table
-        from .study import study
-        print(study_table(study(config, options.methods.split(","), seeds=options.seeds, output_dir=folder / "study")))
+        from .study import FAST, FAST_UPDATES, study
+        if options.fast:
+            config.finetune.updates = FAST_UPDATES
+        keys = FAST if options.fast else {"seeds": options.seeds}
+        folder = Path(options.output_dir or f"runs/study/{config.profile}{'-fast' * options.fast}")
+        results = study(config, options.methods and options.methods.split(","), kinds=options.kinds.split(","), output_dir=folder,
+                        resume=options.resume, jobs=options.jobs, **keys)
+        print(study_table([result for result in results if result["kind"] == "main"]))
+        print(f"results: {folder}")
         return
     from .steps import Run
     run = Run(config, folder)

@@ -46,6 +46,14 @@ class AwarenessScores:
         content = {name: getattr(self, name) for name in ("languages", "layers", "model", "settings")}
         write_tensors(path, KIND, {"values": self.values}, content)
 
+    def select(self, languages: Sequence[str], layers: Sequence[int]) -> AwarenessScores:
+        """The scores of some languages and layers. ValueError for one that is not there."""
+        for name, wanted, known in (("language", languages, self.languages), ("layer", layers, self.layers)):
+            if missing := [x for x in wanted if x not in known]:
+                raise ValueError(f"{name} {missing[0]!r} was not scored; there are {', '.join(map(str, known))}.")
+        rows, columns = [self.languages.index(x) for x in languages], [self.layers.index(x) for x in layers]
+        return AwarenessScores(list(languages), list(layers), self.values[rows][:, columns], self.model, self.settings)
+
     @classmethod
     def load(cls, path: str | Path) -> AwarenessScores:
         """Read what `save` wrote. FileNotFoundError; ValueError for another content."""

@@ -29,7 +29,7 @@ def pair_table(runs: Mapping[str, dict]) -> str:
 
 def study_table(results: Sequence[dict]) -> str:
     """One line per method and profile: mean BLEU over seeds and its standard deviation, chrF2, learning rate, trained scalars."""
-    from .study import summary
+    from .results import summary
     lines = [f"{'profile':12} {'method':18} {'BLEU':>6} {'sd':>5} {'chrF2':>6} {'seeds':>5} {'rate':>8} {'trained':>11}"]
     for profile in dict.fromkeys(result["profile"] for result in results):
         for method, row in summary([result for result in results if result["profile"] == profile]).items():
@@ -41,14 +41,14 @@ def study_table(results: Sequence[dict]) -> str:
 
 
 def find_results(folder) -> list[dict]:
-    """The study results (JSON with `method`, `mean` and `profile`) in `folder` and its subfolders."""
+    """The results of methods on all directions (JSON with `method`, `mean`, `profile`) in `folder` and its subfolders; no sweeps."""
     found = []
     for path in sorted(Path(folder).rglob("*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:                             # some other file; the lessons ran all the same
             continue
-        if isinstance(content, dict) and {"method", "mean", "profile"} <= content.keys():
+        if isinstance(content, dict) and {"method", "mean", "profile"} <= content.keys() and content.get("kind", "main") == "main":
             found.append(content)
     return found
 
@@ -66,7 +66,7 @@ def run_tables(run: Sequence[dict], stored: Sequence[dict]) -> dict[str, str]:
 
 def readme_table(results: Sequence[dict]) -> str:
     """Markdown: per profile and method the mean test BLEU over seeds, each direction's BLEU, chosen learning rate and trained scalars."""
-    from .study import summary
+    from .results import summary
     pairs = list(results[0]["pairs"])
     lines = ["| profile | method | BLEU | ± sd | chrF2 | seeds | learning rate | trained | " + " | ".join(pairs) + " |",
              "|:--|:--|--:|--:|--:|--:|--:|--:|" + "--:|" * len(pairs)]

@@ -1,147 +1,205 @@
 """Methods side by side at equal data and equal updates: each with its own learning-rate grid on valid, then seeds on test.
 
-One JSON per finished run in `output_dir`, so a killed study goes on where it stopped. The learning rate is chosen on a slice of
-valid, never on test. Neuron sets are computed once per study from the untouched base model.
+A study is a list of `Spec`s (kinds.py); each becomes one JSON in `output_dir`/kind/. A killed study goes on where it stopped: finished runs
+are files, an unfinished one has a checkpoint. Learning rates are chosen on a slice of valid, never on test, by joint training; every other
+kind uses a method's joint rate, unless it sweeps rates.
 """
 from __future__ import annotations
 
-import copy
+import contextlib
 import json
+import lzma
+import multiprocessing
+import os
 import platform
 import resource
+import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
-import transformers
 
-from . import baselines
-from .awareness import score_awareness
+from .baselines import count_trainable
 from .config import LanderConfig
-from .corpus import load_corpus
-from .evaluate import evaluate
-from .files import write_text
+from .files import atomic_path, write_text
 from .finetune import finetune
-from .lander import LanderTuningConfig, get_lander_model
-from .layers import detect_layers
-from .model import load_model
-from .neurons import NeuronSets, categorize, random_neurons
+from .kinds import GRID, Spec, grid_specs, specs_of
+from .lab import Lab
+from .methods import METHODS
+from .results import refuse
 
-GRID = (1e-3, 3e-3, 1e-2)
-UNTUNED = {"zero-shot": 0, "five-shot": 5}              # method -> number of examples in the prompt
-ROUTED = ("none", "literal", "corrected", "learned")
-# method -> (model, neuron sets, seed) -> model ready for finetune
-TUNED = {
-    "full": lambda model, sets, seed: baselines.full(model),
-    "layers": lambda model, sets, seed: baselines.layers(model, sets.layers),
-    "lora": lambda model, sets, seed: baselines.lora(model),
-    "random": lambda model, sets, seed: get_lander_model(model, LanderTuningConfig(random_neurons(sets, seed))),
-    "specific-only": lambda model, sets, seed: get_lander_model(model, LanderTuningConfig(sets.only(general=False, specific=True))),
-    "general-only": lambda model, sets, seed: get_lander_model(model, LanderTuningConfig(sets.only(general=True, specific=False))),
-    **{f"lander-{routing}": (lambda model, sets, seed, routing=routing: get_lander_model(model, LanderTuningConfig(sets, routing)))
-       for routing in ROUTED},
-}
-METHODS = (*UNTUNED, *TUNED)
+FAST_UPDATES = 40                                      # `make study FAST=1`: a look at the machinery
+FAST = {"seeds": 1, "grid": GRID[2:4], "valid_sentences": 20, "test_sentences": 40}
+LIBRARIES = ("lander-lite", "torch", "transformers", "peft", "accelerate", "sacrebleu")
 
 
-def neuron_sets(config: LanderConfig, model, tokenizer, corpus) -> NeuronSets:
-    """RA, TE and the variance split with this config's settings."""
-    layers = detect_layers(model, tokenizer, corpus, config.corpus.pairs, config.layers.k, max_sentences=config.layers.max_sentences,
-                           batch_size=config.layers.batch_size, template=config.corpus.template, method=config.layers.method,
-                           progress=False)
-    scores = score_awareness(model, tokenizer, corpus, config.corpus.languages, layers, text=config.awareness.text,
-                             pre_activation=config.awareness.pre_activation, max_sentences=config.awareness.max_sentences,
-                             batch_size=config.awareness.batch_size, progress=False)
-    return categorize(scores, config.categories.epsilon, config.categories.normalize)
+def study(config: LanderConfig, methods: Sequence[str] | None = None, *, kinds: Sequence[str] = ("main",), seeds: int = 3,
+          grid: Sequence[float] = GRID, valid_sentences: int = 100, test_sentences: int | None = None, output_dir, resume: bool = True,
+          jobs: int = 1) -> list[dict]:
+    """Run `kinds` of studies for `methods` (None: each kind's own); returns the results, without those of the grid.
+
+    jobs: processes side by side, which share the CPU's threads. Prints the estimated hours first, then a line per finished run with the
+    time left. Raises ValueError for an unknown method or kind, naming the valid ones, and for results of another model, corpus or neuron
+    sets. A run whose loss is not finite is marked "diverged", and the study goes on."""
+    specs = specs_of(kinds, methods, seeds, config)
+    needed = list(dict.fromkeys(spec.method for spec in specs if spec.rate is None and METHODS[spec.method].build))
+    folder, sentences = Path(output_dir), {"grid": valid_sentences, "test": test_sentences}
+    lab = Lab(config, folder)                           # writes the scores that every process reads
+    with workers(lab, jobs) as each:
+        trials = perform(grid_specs(needed, grid), lab, {}, sentences, each, resume, others=specs)
+        chosen = choose(needed, trials)
+        return perform(specs, lab, chosen, sentences, each, resume)
 
 
-def study(config: LanderConfig, methods: Sequence[str], *, seeds: int = 1, grid: Sequence[float] = GRID, valid_sentences: int = 60,
-          test_sentences: int | None = None, output_dir, resume: bool = True) -> list[dict]:
-    """Run `methods` and write one result file each seed; returns the results. Prints a line per finished training.
-
-    Raises ValueError for an unknown method, naming the valid ones. A run whose loss is not finite counts as diverged and goes on."""
-    if unknown := [m for m in methods if m not in METHODS]:
-        raise ValueError(f"unknown method {unknown[0]!r}; methods: {', '.join(METHODS)}")
-    output_dir = Path(output_dir)
-    wanted = {f.name: getattr(config.model, f.name) for f in fields(config.model) if f.name not in ("name_or_path", "architecture")}
-    same = config.model == LanderConfig.from_profile(config.profile).model
-    base, tokenizer = load_model(config.profile) if same else load_model(config.model.name_or_path, **wanted)
-    train, valid, test = (load_corpus(part) for part in (config.corpus.train, config.corpus.valid, config.corpus.test))
-    sets = neuron_sets(config, base, tokenizer, train)
-    results = []
+def choose(methods: Sequence[str], trials: Sequence[dict]) -> dict[str, dict]:
+    """{method: {"rate", "grid": {rate: mean valid BLEU, None if diverged}}}: the rate with the best valid BLEU. A diverged rate is never
+    chosen over one that is not."""
+    chosen = {}
     for method in methods:
-        rates = {}
-        for seed in range(seeds if method in TUNED else 1):
-            path = output_dir / f"{method}-seed{seed}.json"
-            if resume and path.is_file():
-                results.append(finished(path, config, method, sets))
-                rates = results[-1].get("grid") or {}
-                continue
-            if method in TUNED and not rates:
-                for rate in grid:                       # the grid of the first seed serves all
-                    trial = run(config, method, sets, base, tokenizer, train, valid, 0, rate, valid_sentences, with_ci=False)
-                    rates[str(rate)] = None if "diverged" in trial else trial["mean"]["bleu"]       # None is never chosen over a number
-                    print(f"{method:16} learning rate {rate:<7g} valid BLEU {trial['mean']['bleu']:.2f}", flush=True)
-            rate = float(max(rates, key=lambda r: -1 if rates[r] is None else rates[r])) if rates else None
-            result = run(config, method, sets, base, tokenizer, train, test, seed, rate, test_sentences) | {"grid": rates}
-            write_text(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-            results.append(result)
-            print(f"{method:16} seed {seed} test BLEU {result['mean']['bleu']:.2f} chrF2 {result['mean']['chrf']:.2f} "
-                  f"({result['seconds']:.0f} s)", flush=True)
-    return results
+        scores = {trial["learning_rate"]: None if "diverged" in trial else trial["mean"]["bleu"]
+                  for trial in trials if trial["method"] == method}
+        best = max(scores, key=lambda rate: -1 if scores[rate] is None else scores[rate])
+        chosen[method] = {"rate": best, "grid": {str(rate): bleu for rate, bleu in scores.items()}}
+    return chosen
 
 
-def finished(path: Path, config: LanderConfig, method: str, sets: NeuronSets) -> dict:
-    """A result file of an earlier call; ValueError when it was made with another model, other neuron sets or other updates."""
-    result = json.loads(path.read_text(encoding="utf-8"))
-    wanted = {"neuron_sets": sets.hash(), "base_model": sets.model, "updates": config.finetune.updates if method in TUNED else 0}
-    if wrong := [key for key, value in wanted.items() if result.get(key) != value]:
-        raise ValueError(f"{path} was made with another {wrong[0]} ({result.get(wrong[0])}, now {wanted[wrong[0]]}): remove it "
-                         "and run the study again, or choose another output_dir")
+# ---------------------------------------------------------------- many runs
+def perform(specs: Sequence[Spec], lab: Lab, chosen: dict, sentences: dict, each, resume: bool, others: Sequence[Spec] = ()) -> list[dict]:
+    """The results of `specs`, in order; those with a file are read, the others are run. `others`: what comes later, for the time left."""
+    results, waiting = {}, []
+    for spec in specs:
+        path = lab.folder / spec.path
+        if resume and path.is_file():
+            results[spec] = refuse(json.loads(path.read_text(encoding="utf-8")), path, lab, spec)
+        else:
+            waiting.append(spec)
+    left = sum(spec.seconds(lab.config) for spec in waiting) + sum(spec.seconds(lab.config) for spec in others)
+    if waiting:
+        print(f"{len(waiting)} runs to do, {len(results)} done before; about {left / 3600:.1f} hours on two cores", flush=True)
+    start, total = time.time(), left
+    for spec, result in each([(spec, chosen.get(spec.method), sentences) for spec in waiting]):
+        results[spec], left = result, left - spec.seconds(lab.config)
+        ahead = (time.time() - start) / max(total - left, 1e-9) * left / 60
+        print(f"{spec.path:54} BLEU {result['mean']['bleu']:6.2f} {'DIVERGED' if 'diverged' in result else ''}"
+              f" ({result['seconds']:.0f} s; {ahead:.0f} minutes left)", flush=True)
+    return [results[spec] for spec in specs]
+
+
+@contextlib.contextmanager
+def workers(lab: Lab, jobs: int):
+    """each(tasks) -> iterator of (spec, result), as they finish. One job runs in this process."""
+    if jobs == 1:
+        yield lambda tasks: ((task[0], run(lab, *task)) for task in tasks)
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start, (lab.config, lab.folder, threads))
+
+    def each(tasks):
+        futures = {pool.submit(_work, *task): task[0] for task in tasks}
+        for done in as_completed(futures):
+            yield futures[done], done.result()
+    try:
+        yield each
+    finally:                                            # an error in one run, or Ctrl-C, does not start the others
+        pool.shutdown(cancel_futures=True)
+
+
+def _start(config, folder, threads):
+    global _lab
+    torch.set_num_threads(threads)
+    _lab = Lab(config, folder)
+
+
+def _work(*task):
+    return run(_lab, *task)
+
+
+# ---------------------------------------------------------------- one run
+def run(lab: Lab, spec: Spec, chosen: dict | None, sentences: dict) -> dict:
+    """Train as `spec` says from a copy of the base model, measure, and write the result file. Returns the result."""
+    start, config, method = time.time(), lab.config, METHODS[spec.method]
+    reset_peak_memory()
+    sets = lab.sets(**spec.sets, seed=spec.seed)
+    chosen = chosen or {"rate": None, "grid": {}}
+    result = {"kind": spec.kind, "method": spec.method, "about": method.about, "profile": config.profile, "seed": spec.seed,
+              "settings": dict(spec.settings), "train_pairs": spec.stages(config), "learning_rate": spec.rate or chosen["rate"],
+              "grid": chosen["grid"], "updates": spec.updates(config) if method.build else 0}
+    model, losses, curve = lab.fresh(), [], []
+    if method.build:
+        torch.manual_seed(spec.seed)
+        model = method.build(model, lab, sets, spec.seed)
+        result["trainable"] = count_trainable(model)
+        try:
+            for number, pairs in enumerate(spec.stages(config)):
+                losses += train(lab, spec, model, sets, pairs, result, number, curve)
+                if spec.kind == "sequence":
+                    curve.append(brief(lab, spec, model, sets, (number + 1) * result["updates"] // len(spec.stages(config))))
+        except FloatingPointError as error:
+            result["diverged"] = str(error)
+    trained = time.time() - start
+    on_valid = spec.kind == "grid"
+    scores = lab.translations(model, lab.valid if on_valid else lab.test, spec.tested(config),
+                              sentences["grid" if on_valid else "test"] or spec.sentences,
+                              bootstrap=1000 if spec.kind == "main" else 0, keep_hypotheses=spec.kind == "main",
+                              n_shots=method.shots, shots_from=lab.train)
+    if spec.kind == "main":
+        write_hypotheses(lab.folder / spec.path, {pair: scores[pair].pop("hypotheses") for pair in spec.tested(config)})
+    if spec.kind != "grid" and not method.shots:
+        result |= lab.elsewhere(model, sets)
+    result |= {"loss": [round(x, 4) for x in losses[::10]], "curve": curve, "mean": scores.pop("mean"),
+               "signature": scores.pop("signature"), "pairs": scores, "sentences": next(iter(scores.values()))["n"],
+               "training_seconds": round(trained, 1), "seconds": round(time.time() - start, 1),
+               "peak_memory_mb": peak_memory_mb(), "threads": torch.get_num_threads(),
+               "neuron_sets": sets.hash(), "layers": sets.layers, "base_model": lab.model, "corpus": lab.corpus,
+               "finetune": {k: v for k, v in vars(config.finetune).items() if k not in ("learning_rate", "seed", "updates", "progress")},
+               "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}}
+    write_text(lab.folder / spec.path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    shutil.rmtree(lab.folder / "unfinished" / spec.path, ignore_errors=True)
     return result
 
 
-def run(config: LanderConfig, method: str, sets: NeuronSets, base, tokenizer, train, held_out, seed: int, rate: float | None,
-        sentences: int | None, with_ci: bool = True) -> dict:
-    """Train one method from the base model (a copy of it) and evaluate it: scores per pair, means, provenance."""
-    start, model, losses = time.time(), copy.deepcopy(base), []
-    pairs, about = config.corpus.pairs, {}
-    if method in TUNED:
-        torch.manual_seed(seed)
-        model = TUNED[method](model, sets, seed)
-        about = {"trainable": baselines.count_trainable(model)}
-        settings = replace(config.finetune, learning_rate=rate, seed=seed, progress=False)
-        try:
-            losses = finetune(model, tokenizer, train, pairs, settings, template=config.corpus.template)["loss"]
-        except FloatingPointError as error:
-            print(f"{method}: diverged: {error}", flush=True)
-            about["diverged"] = str(error)
-    trained = time.time() - start
-    scores = evaluate(model.eval(), tokenizer, held_out, pairs, max_sentences=sentences, bootstrap=1000 if with_ci else 0,
-                      n_shots=UNTUNED.get(method, 0), shots_from=train, template=config.corpus.template)
-    return {"method": method, "profile": config.profile, "seed": seed, "learning_rate": rate,
-            "updates": config.finetune.updates if method in TUNED else 0, **about, "loss": [round(x, 4) for x in losses[::10]],
-            "mean": scores.pop("mean"), "signature": scores.pop("signature"), "pairs": scores, "sentences": sentences or len(held_out),
-            "seconds": round(time.time() - start, 1), "training_seconds": round(trained, 1), "neuron_sets": sets.hash(),
-            "base_model": sets.model, "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            "versions": {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__}}
+def train(lab: Lab, spec: Spec, model, sets, pairs: list[str], result: dict, stage: int, curve: list) -> list[float]:
+    """One stage's losses; points of the learning curve are appended to `curve`."""
+    config, kl = lab.config, METHODS[spec.method].kl
+    settings = replace(config.finetune, learning_rate=result["learning_rate"], seed=spec.seed, progress=False, kl_weight=kl,
+                       updates=result["updates"] // len(result["train_pairs"]))
+
+    points = spec.curve_points(config)
+
+    def callback(update):
+        if update in points:
+            curve.append(brief(lab, spec, model, sets, update))
+    # a curve's points are not in a checkpoint: such a run, half as long as others, starts again when it was killed
+    checkpoints = None if points else lab.folder / "unfinished" / spec.path / str(stage)
+    return finetune(model, lab.tokenizer, lab.train, pairs, settings, output_dir=checkpoints, template=config.corpus.template,
+                    callback=callback if points else None, kl_texts=lab.kl_texts() if kl else None)["loss"]
 
 
-def load_results(folder) -> list[dict]:
-    """Every result file of a study, by name."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).glob("*.json"))]
+def brief(lab: Lab, spec: Spec, model, sets, update: int) -> dict:
+    """A point of a learning curve: BLEU per pair on some test sentences, and the measures elsewhere."""
+    scores = lab.translations(model, lab.test, spec.tested(lab.config), spec.sentences, bootstrap=0)
+    return {"update": update, "bleu": {pair: scores[pair]["bleu"] for pair in spec.tested(lab.config)}, **lab.elsewhere(model, sets)}
 
 
-def summary(results: Sequence[dict]) -> dict[str, dict]:
-    """Per method: mean and standard deviation of BLEU over seeds, chrF2, seeds, learning rate, trained scalars."""
-    table = {}
-    for method in METHODS:
-        mine = [r for r in results if r["method"] == method]
-        if mine:
-            bleu = torch.tensor([r["mean"]["bleu"] for r in mine], dtype=torch.float64)
-            table[method] = {"bleu": bleu.mean().item(), "sd": bleu.std().item() if len(mine) > 1 else None, "seeds": len(mine),
-                             "chrf": sum(r["mean"]["chrf"] for r in mine) / len(mine), "learning_rate": mine[0]["learning_rate"],
-                             "trainable": mine[0].get("trainable", 0)}
-    return table
+def write_hypotheses(path: Path, hypotheses: dict[str, list[str]]) -> None:
+    """The translations beside a result file, compressed: significance can be computed again without a model."""
+    with atomic_path(path.with_suffix(".hypotheses.xz")) as temporary:
+        temporary.write_bytes(lzma.compress(json.dumps(hypotheses, ensure_ascii=False).encode(), preset=6))
+
+
+def reset_peak_memory() -> None:
+    """Start a new high-water mark (Linux; elsewhere it stays that of the process)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_mb() -> int:
+    """The process's peak resident memory since `reset_peak_memory`."""
+    with contextlib.suppress(OSError):
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) // 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

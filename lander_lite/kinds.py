@@ -1,0 +1,130 @@
+"""The kinds of studies: which runs each one consists of."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .config import LanderConfig
+from .convert import nearest
+from .methods import METHODS, TUNED
+
+GRID = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)                  # the same number of rates for every method; Method.scale moves it
+EPSILONS = (.75, .8, .85, .9, .95)                     # LANDeRMT fig. 11
+LOW_RESOURCE = "af"
+LANDER = "lander-corrected"                            # LANDeRMT as we read it: what sweeps vary
+KINDS = {
+    "main": "every method on all directions (Tables 1, 2)",
+    "k": "LANDeRMT in 1 … all layers, chosen by RA and at random (fig. 10)",
+    "epsilon": "LANDeRMT with ε from .75 to .95 (fig. 11)",
+    "normalize": "scores raw, divided by the layer's mean, or by rank",
+    "router": "routings × learning rates × seeds: is the router stable?",
+    "matrix": "one direction trained, all measured (fig. 3)",
+    "forgetting": "two directions trained, the others and the languages measured along the way",
+    "sequence": "five directions, one after another",
+    "low-resource": "the two directions of the low-resource language",
+}
+DEFAULT_METHODS = {
+    "main": list(METHODS), "k": [LANDER], "epsilon": [LANDER], "normalize": [LANDER],
+    "router": ["lander-none", "lander-literal", "lander-corrected", "lander-learned"],
+    "matrix": ["zero-shot", "full", "lora", LANDER], "forgetting": ["zero-shot", *TUNED],
+    "sequence": ["full", "full-kl", "lora", "lander-none", LANDER, "random"],
+    "low-resource": ["zero-shot", "full", "layers", "lora", "random", "lander-none", LANDER],
+}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One run: a method, trained with a seed and a rate (None: what the grid chose), in the way its kind and settings say."""
+    kind: str
+    method: str
+    seed: int = 0
+    rate: float | None = None
+    settings: tuple[tuple[str, object], ...] = ()      # of Lab.sets, or ("pair", …)
+
+    @property
+    def name(self) -> str:
+        rate = [f"{self.rate:g}"] if self.rate else []
+        settings = [f"{key}={value}" for key, value in self.settings if key != "languages"]      # those are the kind's
+        return "-".join([self.method, *rate, *settings, f"seed{self.seed}"])
+
+    @property
+    def path(self) -> str:
+        return f"{self.kind}/{self.name}.json"
+
+    @property
+    def sets(self) -> dict:
+        return {key: value for key, value in self.settings if key != "pair"}
+
+    def stages(self, config: LanderConfig) -> list[list[str]]:
+        """The directions to train, stage by stage."""
+        pairs = config.corpus.pairs
+        if self.kind == "matrix" and self.settings:
+            return [[dict(self.settings)["pair"]]]
+        if self.kind == "sequence":
+            return [[pair] for pair in pairs[::2]]
+        return [pairs[:2] if self.kind == "forgetting" else low_resource() if self.kind == "low-resource" else pairs]
+
+    def tested(self, config: LanderConfig) -> list[str]:
+        return [*config.corpus.pairs, *low_resource()] if self.kind == "low-resource" else config.corpus.pairs
+
+    def updates(self, config: LanderConfig) -> int:
+        """Half of the joint training's for one or two directions."""
+        half = self.kind in ("matrix", "forgetting", "low-resource")
+        return max(1, config.finetune.updates // 2) if half else config.finetune.updates
+
+    @property
+    def sentences(self) -> int | None:
+        """Test sentences a direction; None: all of them."""
+        return {"main": None, "forgetting": 150, "sequence": 150}.get(self.kind, 200)
+
+    def curve_points(self, config: LanderConfig) -> list[int]:
+        """Updates after which a run is measured besides its end."""
+        updates = self.updates(config)
+        return sorted({max(1, updates // part) for part in (15, 5, 2)}) if self.kind == "forgetting" else []
+
+    def seconds(self, config: LanderConfig) -> float:
+        """A rough cost on two cores, for the time left."""
+        tuned, measured = METHODS[self.method].build is not None, (self.sentences or 500) * len(self.tested(config))
+        points = 1 + len(self.curve_points(config)) + 5 * (self.kind == "sequence")
+        return 3 + .075 * self.updates(config) * tuned + points * (.0035 * measured + 3) + .03 * measured * (METHODS[self.method].shots > 0)
+
+
+def low_resource() -> list[str]:
+    return [f"en-{LOW_RESOURCE}", f"{LOW_RESOURCE}-en"]
+
+
+def grid_specs(methods: Sequence[str], grid: Sequence[float] = GRID) -> list[Spec]:
+    """Trials on valid: every method's own grid, of the same size."""
+    return [Spec("grid", method, 0, rate * METHODS[method].scale) for method in methods for rate in grid]
+
+
+def specs_of(kinds: Sequence[str], methods: Sequence[str] | None, seeds: int, config: LanderConfig) -> list[Spec]:
+    """All runs of some kinds. ValueError for an unknown kind or method, or fewer than one seed."""
+    for what, names, known in (("kind", kinds, KINDS), ("method", methods or (), METHODS)):
+        if unknown := [name for name in names if name not in known]:
+            raise ValueError(f"unknown {what} {unknown[0]!r}{nearest(unknown[0], known)}; {what}s: {', '.join(known)}")
+    if seeds < 1:
+        raise ValueError(f"seeds = {seeds} must be at least 1")
+    return [spec for kind in kinds for method in methods or DEFAULT_METHODS[kind]
+            for seed in range(seeds if METHODS[method].build else 1) for spec in _variants(kind, method, seed, config)]
+
+
+def _variants(kind: str, method: str, seed: int, config: LanderConfig) -> list[Spec]:
+    n_layers = config.model.architecture.get("num_hidden_layers", config.layers.k + 1)
+    if not METHODS[method].build:
+        return [Spec(kind, method)]
+    if kind == "k":
+        sizes = range(1, n_layers + 1)
+        return [Spec(kind, method, seed, None, (("k", k), ("where", where))) for where in ("selected", "random") for k in sizes
+                if where == "selected" or k < n_layers]
+    if kind == "epsilon":
+        return [Spec(kind, method, seed, None, (("epsilon", epsilon),)) for epsilon in EPSILONS]
+    if kind == "normalize":
+        return [Spec(kind, method, seed, None, (("normalize", how),)) for how in ("raw", "layer_mean", "rank")]
+    if kind == "router":
+        return [Spec(kind, method, seed, rate) for rate in GRID[2:]]
+    if kind == "matrix":
+        return [Spec(kind, method, seed, None, (("pair", pair),)) for pair in config.corpus.pairs]
+    if kind == "low-resource":
+        return [Spec(kind, method, seed, None, (("languages", tuple(dict.fromkeys([*config.corpus.languages, LOW_RESOURCE]))),))]
+    return [Spec(kind, method, seed)]
