@@ -1,10 +1,11 @@
 # make run        lessons 00-05, start to end, into runs/      make test       lint, unit tests, every notebook
-# make notebooks  execute the notebooks and save them in place  make lint, make clean
+# make notebooks  execute the notebooks and save them in place  make study      every number behind the lessons (hours), into runs/study
+# make lint, make clean
 # Needs git, make and Python >= 3.11; the network only to install. make PYTHON=/path/to/python chooses another Python;
 # make TORCH_INDEX=… takes torch from that package index (on Linux, the CPU build is much smaller).
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run test lint notebooks clean
+.PHONY: run study test lint notebooks clean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
@@ -29,6 +30,11 @@ export TOKENIZERS_PARALLELISM := false
 	$(PIP) -r requirements.lock
 	$(PIP) -e . --no-deps --no-build-isolation
 	@touch $@
+
+# make study FAST=1 takes ten minutes; HOURS=2 stops after two hours, and the same command goes on; PROFILE=tiny-llama
+PROFILE ?= tiny-bloom
+study: .venv/.installed
+	$(BIN)/python -m lander_lite study --profile $(PROFILE) --kinds $(if $(FAST),main --fast,all) --jobs 2 $(if $(HOURS),--hours $(HOURS))
 
 run: .venv/.installed
 	$(BIN)/python -m lander_lite.runner

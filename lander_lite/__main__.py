@@ -35,9 +35,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="any setting, such as layers.k=2; may be repeated")
     parser.add_argument("--text", action="append", help="translate: a sentence; may be repeated")
     parser.add_argument("--kinds", default="main",
-                        help="study: main, k, epsilon, normalize, router, matrix, forgetting, sequence, low-resource")
+                        help="study: main, k, epsilon, normalize, router, matrix, forgetting, sequence, low-resource, or all")
     parser.add_argument("--methods", help="study: what to compare, such as full,lora,lander-corrected (default: those of the kind)")
     parser.add_argument("--seeds", type=int, default=3, help="study: trainings per method")
+    parser.add_argument("--hours", type=float, help="study: start no run after so many hours; the same command goes on")
     parser.add_argument("--jobs", type=int, default=1, help="study: runs side by side; they share the CPU's threads")
     parser.add_argument("--fast", action="store_true", help="study: ten minutes, not hours; only shows that it works")
     parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True, help="study: keep finished runs (the default)")
@@ -91,7 +92,7 @@ def execute(step: str, options: argparse.Namespace) -> None:
         keys = FAST if options.fast else {"seeds": options.seeds}
         folder = Path(options.output_dir or f"runs/study/{config.profile}{'-fast' * options.fast}")
         results = study(config, options.methods and options.methods.split(","), kinds=options.kinds.split(","), output_dir=folder,
-                        resume=options.resume, jobs=options.jobs, **keys)
+                        resume=options.resume, jobs=options.jobs, hours=options.hours, **keys)
         print(study_table([result for result in results if result["kind"] == "main"]))
         print(f"results: {folder}")
         return

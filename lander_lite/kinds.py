@@ -100,6 +100,7 @@ def grid_specs(methods: Sequence[str], grid: Sequence[float] = GRID) -> list[Spe
 
 def specs_of(kinds: Sequence[str], methods: Sequence[str] | None, seeds: int, config: LanderConfig) -> list[Spec]:
     """All runs of some kinds. ValueError for an unknown kind or method, or fewer than one seed."""
+    kinds = list(KINDS) if list(kinds) == ["all"] else kinds
     for what, names, known in (("kind", kinds, KINDS), ("method", methods or (), METHODS)):
         if unknown := [name for name in names if name not in known]:
             raise ValueError(f"unknown {what} {unknown[0]!r}{nearest(unknown[0], known)}; {what}s: {', '.join(known)}")

@@ -39,20 +39,23 @@ LIBRARIES = ("lander-lite", "torch", "transformers", "peft", "accelerate", "sacr
 
 def study(config: LanderConfig, methods: Sequence[str] | None = None, *, kinds: Sequence[str] = ("main",), seeds: int = 3,
           grid: Sequence[float] = GRID, valid_sentences: int = 100, test_sentences: int | None = None, output_dir, resume: bool = True,
-          jobs: int = 1) -> list[dict]:
+          jobs: int = 1, hours: float | None = None) -> list[dict]:
     """Run `kinds` of studies for `methods` (None: each kind's own); returns the results, without those of the grid.
 
-    jobs: processes side by side, which share the CPU's threads. Prints the estimated hours first, then a line per finished run with the
-    time left. Raises ValueError for an unknown method or kind, naming the valid ones, and for results of another model, corpus or neuron
-    sets. A run whose loss is not finite is marked "diverged", and the study goes on."""
+    jobs: processes side by side, which share the CPU's threads. hours: no run starts after so many; the same call goes on from there.
+    Prints the estimated hours first, then a line per finished run with the time left. Raises ValueError for an unknown method or kind,
+    naming the valid ones, and for results of another model, corpus or neuron sets. A run whose loss is not finite is marked "diverged",
+    and the study goes on."""
     specs = specs_of(kinds, methods, seeds, config)
     needed = list(dict.fromkeys(spec.method for spec in specs if spec.rate is None and METHODS[spec.method].build))
     folder, sentences = Path(output_dir), {"grid": valid_sentences, "test": test_sentences}
+    deadline = time.time() + 3600 * hours if hours else None
     lab = Lab(config, folder)                           # writes the scores that every process reads
     with workers(lab, jobs) as each:
-        trials = perform(grid_specs(needed, grid), lab, {}, sentences, each, resume, others=specs)
-        chosen = choose(needed, trials)
-        return perform(specs, lab, chosen, sentences, each, resume)
+        trials = perform(grid_specs(needed, grid), lab, {}, sentences, each, resume, deadline, others=specs)
+        if len(trials) < len(needed) * len(grid):
+            return []
+        return perform(specs, lab, choose(needed, trials), sentences, each, resume, deadline)
 
 
 def choose(methods: Sequence[str], trials: Sequence[dict]) -> dict[str, dict]:
@@ -68,8 +71,10 @@ def choose(methods: Sequence[str], trials: Sequence[dict]) -> dict[str, dict]:
 
 
 # ---------------------------------------------------------------- many runs
-def perform(specs: Sequence[Spec], lab: Lab, chosen: dict, sentences: dict, each, resume: bool, others: Sequence[Spec] = ()) -> list[dict]:
-    """The results of `specs`, in order; those with a file are read, the others are run. `others`: what comes later, for the time left."""
+def perform(specs: Sequence[Spec], lab: Lab, chosen: dict, sentences: dict, each, resume: bool, deadline: float | None,
+            others: Sequence[Spec] = ()) -> list[dict]:
+    """The results of `specs`, in order; those with a file are read, the others are run until the deadline. `others`: what comes later, for
+    the time left."""
     results, waiting = {}, []
     for spec in specs:
         path = lab.folder / spec.path
@@ -86,7 +91,11 @@ def perform(specs: Sequence[Spec], lab: Lab, chosen: dict, sentences: dict, each
         ahead = (time.time() - start) / max(total - left, 1e-9) * left / 60
         print(f"{spec.path:54} BLEU {result['mean']['bleu']:6.2f} {'DIVERGED' if 'diverged' in result else ''}"
               f" ({result['seconds']:.0f} s; {ahead:.0f} minutes left)", flush=True)
-    return [results[spec] for spec in specs]
+        if deadline and time.time() > deadline:
+            break
+    if missing := len(specs) - len(results):
+        print(f"stopped at the limit of hours, with {missing} runs to do; the same command goes on", flush=True)
+    return [results[spec] for spec in specs if spec in results]
 
 
 @contextlib.contextmanager
@@ -100,8 +109,12 @@ def workers(lab: Lab, jobs: int):
 
     def each(tasks):
         futures = {pool.submit(_work, *task): task[0] for task in tasks}
-        for done in as_completed(futures):
-            yield futures[done], done.result()
+        try:
+            for done in as_completed(futures):
+                yield futures[done], done.result()
+        finally:
+            for future in futures:
+                future.cancel()
     try:
         yield each
     finally:                                            # an error in one run, or Ctrl-C, does not start the others

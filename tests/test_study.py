@@ -225,6 +225,12 @@ def test_every_kind_runs(config, tmp_path, monkeypatch):
         load_results(tmp_path, "k", corpus="0" * 16)
 
 
+def test_a_limit_of_hours_stops_between_runs_and_the_same_call_goes_on(config, tmp_path, capsys):
+    assert go(config, tmp_path, ["full"], hours=1e-9) == []
+    assert "limit of hours, with 1 runs to do" in capsys.readouterr().out and len(list((tmp_path / "grid").glob("*.json"))) == 1
+    assert len(go(config, tmp_path, ["full", "zero-shot"], hours=1)) == 2
+
+
 def test_jobs_side_by_side_give_the_same_results(config, tmp_path, monkeypatch):
     one = go(config, tmp_path / "one", ["lander-none"], grid=[.01], test_sentences=1, kinds=["epsilon"])
     monkeypatch.undo()                                                      # the patches do not reach other processes
