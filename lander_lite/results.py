@@ -57,3 +57,19 @@ def summary(results: Sequence[dict]) -> dict[str, dict]:
                              "learning_rate": good[0]["learning_rate"], "trainable": good[0].get("trainable", 0),
                              "training_seconds": sum(r.get("training_seconds", 0) for r in good) / len(good)}
     return table
+
+
+def by_setting(results: Sequence[dict], *keys: str) -> dict:
+    """A sweep's results grouped by one setting, or by a tuple of several ("learning_rate" and "method" count as settings): {value: {"bleu",
+    "sd", "interval", "seeds", "diverged"}}, sorted by value; runs that diverged do not enter the mean."""
+    groups: dict = {}
+    for result in results:
+        values = tuple(result["settings"].get(key, result.get(key)) for key in keys)
+        groups.setdefault(values if len(keys) > 1 else values[0], []).append(result)
+    table = {}
+    for value, mine in sorted(groups.items()):
+        good = [result["mean"]["bleu"] for result in mine if "diverged" not in result]
+        mean, sd, low, high = mean_interval(good) if good else (None,) * 4
+        table[value] = {"bleu": mean, "sd": sd, "interval": None if low is None else [low, high], "seeds": len(good),
+                        "diverged": len(mine) - len(good)}
+    return table

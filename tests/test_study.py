@@ -15,7 +15,7 @@ from lander_lite.lab import Lab, corpus_hash
 from lander_lite.layers import detect_layers
 from lander_lite.methods import METHODS, TUNED
 from lander_lite.neurons import categorize
-from lander_lite.results import load_hypotheses, load_results, summary
+from lander_lite.results import by_setting, load_hypotheses, load_results, summary
 from lander_lite.study import study
 
 MODULE, LAB = study.__globals__, Lab.translations.__globals__
@@ -266,3 +266,14 @@ def test_summary_is_mean_and_standard_deviation():
     assert (row["full"]["seeds"], row["full"]["diverged"], row["full"]["trainable"]) == (2, 1, 7)
     assert row["full"]["interval"] == pytest.approx([12 - 12.706 * 2, 12 + 12.706 * 2], rel=1e-3)
     assert row["zero-shot"]["sd"] is None and row["zero-shot"]["trainable"] == 0 and list(row) == ["zero-shot", "full"]
+
+
+def test_a_sweep_is_grouped_by_its_settings():
+    runs = [{"method": "full", "settings": {"k": k, "where": where}, "mean": {"bleu": k + seed}, "learning_rate": .1}
+            for k in (2, 1) for where in ("selected", "random") for seed in (0., 2.)]
+    runs[0]["diverged"] = "nan"
+    table = by_setting(runs, "k", "where")
+    assert list(table) == [(1, "random"), (1, "selected"), (2, "random"), (2, "selected")]
+    assert table[1, "random"]["bleu"] == 2 and table[1, "random"]["sd"] == pytest.approx(2 ** .5)
+    assert table[2, "selected"] == {"bleu": 4, "sd": None, "interval": None, "seeds": 1, "diverged": 1}
+    assert list(by_setting(runs, "learning_rate")) == [.1] and by_setting(runs, "k")[1]["seeds"] == 4
