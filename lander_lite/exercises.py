@@ -102,3 +102,19 @@ def check_04_printed_weight(answer, sets, pair: str, layer: int) -> None:
     assert abs(answer - every / (general + every)) > 1e-3, "only the specific neurons of the pair's two languages count, not all languages'"
     assert abs(answer - expected) < 1e-3, f"expected {expected:.4f}, you gave {answer:.4f}: are the scores averaged over both languages?"
     print(f"Correct: as printed, {pair} multiplies the input of the general path in block {layer} by {answer:.3f}.")
+
+
+def check_06_loss_at_gain(answer) -> None:
+    """answer(curve, gain) -> the loss where a curve of (gain, loss) first reaches `gain`, linear between two points."""
+    if answer is None:
+        print("Not answered yet. Hint: find the first point whose gain is at least `gain`. The answer lies between it and the one before.")
+        return
+    straight, bent = [(0, 0), (10, 4)], [(0, 0), (4, 1), (8, 2), (6, 9), (12, 10)]
+    given = answer(straight, 5)
+    assert abs(given - 4) > 1e-9, "this is the loss of the next point: go back along the line, here to its middle"
+    assert abs(given - 2) < 1e-9, f"halfway between (0, 0) and (10, 4) the loss is 2, you gave {given}"
+    given = answer(bent, 7)
+    assert min(abs(given - 5.5), abs(given - 55 / 6)) > 1e-9, "use the first time that the gain is reached, not the last"
+    assert abs(given - 1.75) < 1e-9, f"between (4, 1) and (8, 2), at gain 7, the loss is 1.75; you gave {given}"
+    assert abs(answer(bent, 8) - 2) < 1e-9, f"at a point of the curve, take its own loss: 2, you gave {answer(bent, 8)}"
+    print("Correct: two methods can now be compared where both have learned the same.")

@@ -12,13 +12,15 @@ def panels(rows: int = 1, columns: int = 1, size: tuple[float, float] = (5, 3), 
 
 def heatmap(ax, values, rows: Sequence, columns: Sequence, label: str, *, fmt: str = ".2f", cmap: str = "viridis",
             low: float | None = None, high: float | None = None) -> None:
-    """A matrix with its numbers written in the cells and a colour bar named `label`. values: [row, column]."""
+    """A matrix with its numbers written in the cells and a colour bar named `label`. values: [row, column]; NaN leaves a cell empty."""
     import numpy as np
     values = np.asarray(values, dtype=float)
     image = ax.imshow(values, aspect="auto", cmap=cmap, vmin=low, vmax=high)
     ax.set_xticks(range(len(columns)), columns)
     ax.set_yticks(range(len(rows)), rows)
     for (row, column), value in np.ndenumerate(values):
+        if np.isnan(value):
+            continue
         red, green, blue, _ = image.cmap(image.norm(value))
         dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
         ax.text(column, row, format(value, fmt), ha="center", va="center", fontsize=8, color="white" if dark else "black")
@@ -72,4 +74,29 @@ def token_bars(ax, tokens: Sequence[str], values, reference: float, label: str, 
     margin = 0.1 * (high - low) or 0.01
     ax.set_ylim(low - margin, high + margin)
     ax.set_xticks(range(len(values)), [token.strip() or "↵" for token in tokens], rotation=60, ha="right", fontsize=8)
+    ax.set_ylabel(label)
+
+
+def cross(ax, xs: Sequence[float], ys: Sequence[float], **options) -> None:
+    """One point for several seeds: the mean, with the 95% intervals of both directions as a cross (of one seed: the point alone)."""
+    from .statistics import mean_interval
+    (x, _, *x_ends), (y, _, *y_ends) = mean_interval(xs), mean_interval(ys)
+    if x_ends[0] is not None:
+        faint = {"color": options.get("color"), "linewidth": 0.8, "alpha": 0.6}
+        ax.plot(x_ends, [y, y], **faint)
+        ax.plot([x, x], y_ends, **faint)
+    ax.plot([x], [y], **{"marker": "o", "markersize": 6, "linestyle": "none", **options})
+
+
+def grouped_bars(ax, groups: dict[str, Sequence[Sequence[float]]], labels: Sequence[str], label: str) -> None:
+    """A group of bars per label, a colour per name. groups: {name: [[values of the seeds] per label]}; lines: 95% intervals over seeds."""
+    from .statistics import mean_interval
+    width = 0.8 / len(groups)
+    for i, (name, columns) in enumerate(groups.items()):
+        found = [mean_interval(values) for values in columns]
+        halves = [0 if low is None else mean - low for mean, _, low, _ in found]
+        places = [j + (i - (len(groups) - 1) / 2) * width for j in range(len(labels))]
+        ax.bar(places, [mean for mean, *_ in found], width, yerr=halves if any(halves) else None, error_kw={"linewidth": 0.8}, label=name)
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.set_xticks(range(len(labels)), labels)
     ax.set_ylabel(label)
