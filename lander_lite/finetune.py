@@ -8,6 +8,7 @@ sentences is added (distill.py).
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import inspect
 import json
@@ -25,19 +26,21 @@ from accelerate.state import AcceleratorState
 from tqdm.auto import tqdm
 
 from .config import FinetuneConfig
-from .corpus import check_pairs, collate, encode, parse_pair
+from .corpus import collate, encode, parse_pair
 from .distill import Teacher, encode_plain
 from .files import atomic_path
 from .model import unwrap
+from .monolingual import check_data, encode_text, plain_text
 
 STATE = "state.pt"
 
 
 def finetune(model, tokenizer, corpus, pairs: Sequence[str], config: FinetuneConfig | None = None, *, output_dir=None, resume: bool = True,
              template: str | None = None, callback: Callable[[int], None] | None = None, kl_texts: Sequence[str] | None = None) -> dict:
-    """Train `model` in place for `config.updates` updates; update i uses pair i mod len(pairs).
+    """Train `model` in place for `config.updates` updates; update i uses pair i mod len(pairs). A bare code in `pairs`, such as "af", means
+    plain text of that language, and every token of it is learned.
 
-    corpus: rows with `translation`; `config.rows_per_pair` of them, the same draw for every method of a seed, serve each pair.
+    corpus: rows with `translation`, or {language: sentences} for plain text alone; `config.rows_per_pair` of them, the same draw for every method of a seed, serve each pair.
     output_dir: where checkpoints go (every `save_every` updates; the last `keep` stay); resume=True goes on from the newest one,
     with the weights and the optimiser exactly as they were. callback(n) is called, without gradients, when update n = 1, 2, … is done and
     before its checkpoint; what it draws at random does not change the training. kl_texts: sentences on which the model is held to what
@@ -49,7 +52,7 @@ def finetune(model, tokenizer, corpus, pairs: Sequence[str], config: FinetuneCon
     """
     config = config or FinetuneConfig()
     config.check()
-    check_pairs(corpus, pairs, tokenizer)
+    check_data(corpus, pairs, tokenizer)
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not parameters:
         raise ValueError("no parameter has requires_grad=True; choose what to train with get_lander_model or one of baselines.py")
@@ -113,12 +116,12 @@ def finetune(model, tokenizer, corpus, pairs: Sequence[str], config: FinetuneCon
 def label_loss(model, batch: dict) -> torch.Tensor:
     """The model's own loss, the mean of -log p(next token) over the labels, from the logits where there are labels alone: the prompts that
     all rows begin with need none, and with BLOOM's 250,000 words logits take more memory than anything else."""
-    inputs, labels = dict(batch), batch["labels"][:, 1:]                # position t predicts token t + 1; nothing predicts the first
-    del inputs["labels"]
+    inputs = {key: value for key, value in batch.items() if key != "labels"}
+    labels = F.pad(batch["labels"][:, 1:], (0, 1), value=-100)          # position t predicts token t + 1; nothing predicts the first
     first = int((labels != -100).any(0).int().argmax())
-    n = labels.shape[1] - first + 1                     # from the first label's position to the end
+    n = labels.shape[1] - first
     known = inspect.signature(type(unwrap(model)).forward).parameters
-    logits = model(**inputs, use_cache=False, **({"logits_to_keep": n} if "logits_to_keep" in known else {})).logits[:, -n:-1]
+    logits = model(**inputs, use_cache=False, **({"logits_to_keep": n} if "logits_to_keep" in known else {})).logits[:, -n:]
     return F.cross_entropy(logits.float().flatten(0, 1), labels[:, first:].flatten().to(logits.device), ignore_index=-100)
 
 
@@ -154,10 +157,13 @@ def diverged(what: str, value: torch.Tensor, update: int, pair: str, config: Fin
 
 # ---------------------------------------------------------------- data: functions of (seed, pair, count) alone, so resuming needs no replay
 def pair_data(tokenizer, corpus, pair: str, config: FinetuneConfig, template: str | None) -> list[dict]:
-    """The encoded rows that serve a pair; every method with this seed gets the same."""
-    source, target = parse_pair(pair)
+    """The encoded rows that serve a pair, or a language; every method with this seed gets the same."""
+    corpus = corpus if "-" in pair else plain_text(corpus, pair)
     n = len(corpus) if config.rows_per_pair is None else min(config.rows_per_pair, len(corpus))
     rows = torch.randperm(len(corpus), generator=generator(config.seed, pair, "rows"))[:n].tolist()
+    if "-" not in pair:
+        return [encode_text(tokenizer, corpus[row], config.max_length) for row in rows]
+    source, target = parse_pair(pair)
     texts = corpus.select(rows)["translation"]
     return [encode(tokenizer, row[source], row[target], pair, template=template, max_length=config.max_length) for row in texts]
 
@@ -172,16 +178,9 @@ def chosen_rows(n: int, config: FinetuneConfig, pair: str, count: int) -> list[i
     return rows
 
 
-_permutations: dict[tuple, list[int]] = {}
-
-
+@functools.lru_cache(64)
 def permutation(n: int, seed: int, pair: str, epoch: int) -> list[int]:
-    key = (n, seed, pair, epoch)
-    if key not in _permutations:
-        if len(_permutations) > 64:
-            _permutations.clear()
-        _permutations[key] = torch.randperm(n, generator=generator(seed, pair, f"epoch {epoch}")).tolist()
-    return _permutations[key]
+    return torch.randperm(n, generator=generator(seed, pair, f"epoch {epoch}")).tolist()
 
 
 def generator(*key) -> torch.Generator:
