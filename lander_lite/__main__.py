@@ -35,7 +35,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="any setting, such as layers.k=2; may be repeated")
     parser.add_argument("--text", action="append", help="translate: a sentence; may be repeated")
     parser.add_argument("--kinds", default="main",
-                        help="study: main, k, epsilon, normalize, router, matrix, forgetting, sequence, low-resource, or all")
+                        help="study: main, k, epsilon, normalize, router, matrix, forgetting, sequence, low-resource, analysis, or all")
     parser.add_argument("--methods", help="study: what to compare, such as full,lora,lander-corrected (default: those of the kind)")
     parser.add_argument("--seeds", type=int, default=3, help="study: trainings per method")
     parser.add_argument("--hours", type=float, help="study: start no run after so many hours; the same command goes on")

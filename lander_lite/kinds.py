@@ -23,6 +23,7 @@ KINDS = {
     "sequence": "five directions, one after another",
     "low-resource": "the two directions of the low-resource language",
 }
+ANALYSIS = {"analysis": "layers, scores, sets and gates, with controls (lessons 01-04)"}      # no runs: analyses.py
 DEFAULT_METHODS = {
     "main": list(METHODS), "k": [LANDER], "epsilon": [LANDER], "normalize": [LANDER],
     "router": ["lander-none", "lander-literal", "lander-corrected", "lander-learned"],
@@ -99,14 +100,14 @@ def grid_specs(methods: Sequence[str], grid: Sequence[float] = GRID) -> list[Spe
 
 
 def specs_of(kinds: Sequence[str], methods: Sequence[str] | None, seeds: int, config: LanderConfig) -> list[Spec]:
-    """All runs of some kinds. ValueError for an unknown kind or method, or fewer than one seed."""
+    """All runs of some kinds; "analysis" has none. ValueError for an unknown kind or method, or fewer than one seed."""
     kinds = list(KINDS) if list(kinds) == ["all"] else kinds
-    for what, names, known in (("kind", kinds, KINDS), ("method", methods or (), METHODS)):
+    for what, names, known in (("kind", kinds, KINDS | ANALYSIS), ("method", methods or (), METHODS)):
         if unknown := [name for name in names if name not in known]:
             raise ValueError(f"unknown {what} {unknown[0]!r}{nearest(unknown[0], known)}; {what}s: {', '.join(known)}")
     if seeds < 1:
         raise ValueError(f"seeds = {seeds} must be at least 1")
-    return [spec for kind in kinds for method in methods or DEFAULT_METHODS[kind]
+    return [spec for kind in kinds if kind not in ANALYSIS for method in methods or DEFAULT_METHODS[kind]
             for seed in range(seeds if METHODS[method].build else 1) for spec in _variants(kind, method, seed, config)]
 
 

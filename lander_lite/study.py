@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 
+from .analyses import analyse
 from .baselines import count_trainable
 from .config import LanderConfig
 from .files import atomic_path, write_text
@@ -45,7 +46,7 @@ def study(config: LanderConfig, methods: Sequence[str] | None = None, *, kinds: 
     jobs: processes side by side, which share the CPU's threads. hours: no run starts after so many; the same call goes on from there.
     Prints the estimated hours first, then a line per finished run with the time left. Raises ValueError for an unknown method or kind,
     naming the valid ones, and for results of another model, corpus or neuron sets. A run whose loss is not finite is marked "diverged",
-    and the study goes on."""
+    and the study goes on. The kind "analysis" comes last, and its results are files only (`analyses.analyse`)."""
     specs = specs_of(kinds, methods, seeds, config)
     needed = list(dict.fromkeys(spec.method for spec in specs if spec.rate is None and METHODS[spec.method].build))
     folder, sentences = Path(output_dir), {"grid": valid_sentences, "test": test_sentences}
@@ -55,7 +56,10 @@ def study(config: LanderConfig, methods: Sequence[str] | None = None, *, kinds: 
         trials = perform(grid_specs(needed, grid), lab, {}, sentences, each, resume, deadline, others=specs)
         if len(trials) < len(needed) * len(grid):
             return []
-        return perform(specs, lab, choose(needed, trials), sentences, each, resume, deadline)
+        results = perform(specs, lab, choose(needed, trials), sentences, each, resume, deadline)
+    if {"analysis", "all"} & set(kinds) and not (deadline and time.time() > deadline):
+        analyse(lab)
+    return results
 
 
 def choose(methods: Sequence[str], trials: Sequence[dict]) -> dict[str, dict]:
