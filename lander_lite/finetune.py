@@ -40,7 +40,8 @@ def finetune(model, tokenizer, corpus, pairs: Sequence[str], config: FinetuneCon
     """Train `model` in place for `config.updates` updates; update i uses pair i mod len(pairs). A bare code in `pairs`, such as "af", means
     plain text of that language, and every token of it is learned.
 
-    corpus: rows with `translation`, or {language: sentences} for plain text alone; `config.rows_per_pair` of them, the same draw for every method of a seed, serve each pair.
+    corpus: rows with `translation`, or {language: sentences} for plain text alone; `config.rows_per_pair` of them, the same
+    draw for every method of a seed, serve each pair.
     output_dir: where checkpoints go (every `save_every` updates; the last `keep` stay); resume=True goes on from the newest one,
     with the weights and the optimiser exactly as they were. callback(n) is called, without gradients, when update n = 1, 2, … is done and
     before its checkpoint; what it draws at random does not change the training. kl_texts: sentences on which the model is held to what

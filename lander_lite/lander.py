@@ -17,11 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from .corpus import parse_pair
 from .files import atomic_path
 from .model import feed_forwards, fingerprint
 from .neurons import NeuronSets
-from .routing import ROUTINGS, PartitionedFFN
+from .routing import ROUTINGS, PartitionedFFN, languages_of_pair
 
 SLICES, SETS, CONFIG = "lander_model.safetensors", "neuron_sets.safetensors", "lander_config.json"
 
@@ -87,9 +86,9 @@ class LanderModel(nn.Module):
         return self._views
 
     def set_pair(self, pair: str) -> LanderModel:
-        """Choose the language pair, "source-target"; both languages must have neuron sets. Returns self."""
+        """Choose the pair, "source-target", or one language, "af", for its plain text; each must have a neuron set. Returns self."""
         known = self.tuning.neuron_sets.languages
-        if missing := [lang for lang in parse_pair(pair) if lang not in known]:
+        if missing := [lang for lang in languages_of_pair(pair) if lang not in known]:
             raise ValueError(f"pair {pair!r}: no neuron sets for {', '.join(missing)}; there are sets for {', '.join(known)}")
         self.pair = pair
         for ffn in self._views.values():

@@ -63,6 +63,11 @@ class CAR(nn.Module):
                 (torch.sigmoid(-logit) / torch.sigmoid(-prior)).to(hidden_states.dtype))
 
 
+def languages_of_pair(pair: str) -> tuple[str, ...]:
+    """("en", "de") of the direction "en-de"; ("af",) of a bare code, for plain text of one language."""
+    return parse_pair(pair) if "-" in pair or not pair else (pair,)
+
+
 class NeuronSlice(nn.Module):
     """The weights of n neurons as their own parameters: rows of up (and gate) with biases, columns of down."""
 
@@ -128,8 +133,9 @@ class PartitionedFFN(nn.Module):
 
     # ---- which pair
     def set_pair(self, pair: str) -> None:
-        """Train and route for this pair: general ∪ specific(source) ∪ specific(target) get gradients, nothing else does."""
-        self.pair = languages = parse_pair(pair)
+        """Train and route for this pair: general ∪ specific(source) ∪ specific(target) get gradients, nothing else does. A bare code is
+        a pair of that language alone."""
+        self.pair = languages = languages_of_pair(pair)
         phi = [self._phi[language] for language in languages if language in self._phi]
         phi = sum(phi) / len(phi) if phi else torch.ones(self.ffn.d_ff)
         own_specific = [self._specific[language].cpu() for language in languages if language in self._specific]
