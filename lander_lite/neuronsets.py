@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from .corpus import parse_pair
+from .files import atomic_path
 from .model import fingerprint
 from .tensorfiles import read_tensors, write_tensors
 
@@ -146,7 +147,7 @@ class NeuronSets:
             if key in actual and actual[key] != value and "" not in (actual[key], value):
                 raise ValueError(f"these neuron sets belong to another model: its {key} is {value}, this model's is {actual[key]}. "
                                  "Score and categorise the neurons of this model, or load the model they were made for.")
-        if not self.model and (self.layers[-1] >= actual["n_layers"] or self.d_ff > actual["d_ff"]):
+        if self.layers[-1] >= actual["n_layers"] or self.d_ff > actual["d_ff"]:
             raise ValueError(f"sets up to layer {self.layers[-1]} and neuron {self.d_ff - 1} do not fit a model of {actual['n_layers']} "
                              f"layers of {actual['d_ff']} neurons.")
 
@@ -178,7 +179,8 @@ class NeuronSets:
 
         Args:
             languages: codes in the file's order; the file does not name them.
-            model: gives d_ff and the fingerprint. Without it d_ff is the largest index + 1.
+            model: gives d_ff and the fingerprint. Without it d_ff is the largest index + 1, and of the model only the number of its
+                layers is known: `check_model` refuses another one.
 
         The file is read without executing pickle code. All layers are included, and nothing is general.
         Raises: FileNotFoundError; ValueError for another content, number of languages or number of layers.
@@ -204,8 +206,21 @@ class NeuronSets:
                     raise ValueError(f"{path}: '{language}', layer {layer}: expected a tensor, found {type(indices).__name__}.")
         largest = max((int(indices.max()) for sets in content for indices in sets if indices.numel()), default=0)
         specific = {language: dict(enumerate(sets)) for language, sets in zip(languages, content, strict=True)}
-        return cls(list(range(sizes.pop())), list(languages), {}, specific, known.get("d_ff", largest + 1), known, "lape",
-                   provenance={"file": path.name})
+        return cls(list(range(sizes.pop())), list(languages), {}, specific, known.get("d_ff", largest + 1),
+                   known or {"n_layers": len(content[0])}, "lape", provenance={"file": path.name})
+
+    def to_lape_file(self, path: str | Path) -> None:
+        """Write LAPE's published format, atomically: a list over `languages` of a list over all layers of the model of sorted LongTensors.
+
+        Layers that the sets leave out are empty; where the model is unknown, the last layer of the sets is the model's last.
+        The format names neither languages nor model. Raises: ValueError for sets with general neurons, for which it has no place.
+        """
+        if any(len(indices) for indices in self.general.values()):
+            raise ValueError("LAPE's format has no place for general neurons: write sets.only(specific=True), or use save().")
+        layers, none = range(self.model.get("n_layers", self.layers[-1] + 1)), torch.tensor([], dtype=torch.long)
+        content = [[self.specific[language].get(layer, none).clone() for layer in layers] for language in self.languages]
+        with atomic_path(path) as temporary:
+            torch.save(content, temporary)
 
     def __repr__(self) -> str:
         width = max(9, *(len(language) + 1 for language in self.languages)) if self.languages else 9
