@@ -16,6 +16,7 @@ STEPS = {
     "categorize": "split them into general and specific neurons        → neurons.safetensors",
     "finetune": "train general and specific neurons                    → lander/",
     "evaluate": "BLEU and chrF2 of the base and of the tuned model       → results.json",
+    "lape": "language neurons of all layers by activation entropy      → lape.safetensors",
     "translate": "translate --text, or the lines of standard input",
     "study": "methods side by side, each with its own learning rate      → DIR/KIND/*.json",
 }

@@ -16,6 +16,7 @@ import torch
 import transformers
 
 from . import __version__
+from .activation_entropy import lape
 from .awareness import AwarenessScores, score_awareness
 from .config import LanderConfig, ModelConfig, resolve
 from .corpus import check_pairs, languages_of, load_corpus
@@ -135,6 +136,15 @@ class Run:
         sets.save(self.folder / "neurons.safetensors")
         print(sets)
         return self.folder / "neurons.safetensors"
+
+    def lape(self) -> Path:
+        """LAPE with its authors' rates on plain text of the training corpus; needs no other step's files."""
+        c = self.config
+        sets = lape(*self.base, self.train, c.corpus.languages, max_sentences=c.awareness.max_sentences, max_length=c.corpus.max_length,
+                    batch_size=c.awareness.batch_size)
+        sets.save(self.folder / "lape.safetensors")
+        print(sets)
+        return self.folder / "lape.safetensors"
 
     def finetune(self) -> Path:
         c, sets = self.config, NeuronSets.load(self.need("neurons.safetensors", "categorize"))

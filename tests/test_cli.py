@@ -8,6 +8,7 @@ import pytest
 
 from lander_lite import runner
 from lander_lite.__main__ import main
+from lander_lite.activation_entropy import lape
 from lander_lite.config import LanderConfig
 from lander_lite.lander import LanderModel
 from lander_lite.neurons import NeuronSets
@@ -67,6 +68,17 @@ def test_translate_uses_the_tuned_model_of_the_folder(world, capsys):
     assert (folder / "config.yaml").read_text() == before, "translating must not change the run's settings"
     assert main(["translate", "--output-dir", str(folder), "--text", "the dog sleeps"]) == 2
     assert "one direction" in capsys.readouterr().err
+
+
+def test_lape_needs_no_other_step(world, bloom, tokenizer, corpus, capsys):
+    settings, folder = world
+    assert main(["lape", *settings]) == 0
+    found, expected = NeuronSets.load(folder / "lape.safetensors"), lape(bloom, tokenizer, corpus.select(range(5)), ["en", "de", "zh"])
+    assert found.hash() == expected.hash() and repr(found) in capsys.readouterr().out       # the sixth row is held out
+    assert sum(len(x) for sets in found.specific.values() for x in sets.values()) > 0 and found.layers == [0, 1, 2, 3]
+    assert main(["lape", "--output-dir", str(folder), "--set", "awareness.max_sentences=2"]) == 0
+    assert NeuronSets.load(folder / "lape.safetensors").provenance["tokens"]["en"] < found.provenance["tokens"]["en"]
+    assert main(["lape", *settings, "--set", "corpus.languages=en"]) == 2 and "another corpus.languages" in capsys.readouterr().err
 
 
 def test_the_base_model_stays_untouched_by_tuning(world):
