@@ -18,6 +18,7 @@ STEPS = {
     "evaluate": "BLEU and chrF2 of the base and of the tuned model       → results.json",
     "lape": "language neurons of all layers by activation entropy      → lape.safetensors",
     "translate": "translate --text, or the lines of standard input",
+    "prune": "set the least important weights of the blocks to 0     → pruned/, pruning.json",
     "study": "methods side by side, each with its own learning rate      → DIR/KIND/*.json",
 }
 ORDER = ("detect", "score", "categorize", "finetune")
@@ -35,6 +36,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--output-dir", help="the run folder (default: runs/PROFILE)")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="any setting, such as layers.k=2; may be repeated")
     parser.add_argument("--text", action="append", help="translate: a sentence; may be repeated")
+    parser.add_argument("--sparsity", type=float, help="prune: share of the weights of each row to remove (default: 0.3)")
+    parser.add_argument("--metric", default="translation",
+                        help="prune: wanda, translation (the default), translation_minus_other, magnitude or random")
+    parser.add_argument("--pattern", help="prune: n:m in place of --sparsity, such as 2:4")
     parser.add_argument("--kinds", default="main",
                         help="study: main, k, epsilon, normalize, router, matrix, forgetting, sequence, low-resource, analysis, or all")
     parser.add_argument("--methods", help="study: what to compare, such as full,lora,lander-corrected (default: those of the kind)")
@@ -99,6 +104,12 @@ def execute(step: str, options: argparse.Namespace) -> None:
         return
     from .steps import Run
     run = Run(config, folder)
+    if step == "prune":
+        from .pruning import check_settings, prune_step
+        amount = (0.3 if options.sparsity is None and options.pattern is None else options.sparsity, options.metric, options.pattern)
+        check_settings(*amount)                        # before anything is loaded
+        run.prepare()
+        return timed("prune", lambda: prune_step(run, *amount))
     if step == "translate":
         sentences = options.text or [line for line in sys.stdin.read().split("\n") if line.strip()]
         if run.tuned is None:
