@@ -118,3 +118,21 @@ def check_06_loss_at_gain(answer) -> None:
     assert abs(given - 1.75) < 1e-9, f"between (4, 1) and (8, 2), at gain 7, the loss is 1.75; you gave {given}"
     assert abs(answer(bent, 8) - 2) < 1e-9, f"at a point of the curve, take its own loss: 2, you gave {answer(bent, 8)}"
     print("Correct: two methods can now be compared where both have learned the same.")
+
+
+def check_10_not_worse(answer) -> None:
+    """answer(difference, margin) -> True if A is worse than B by less than `margin`, by both intervals. difference: evidence.Difference."""
+    from .evidence import Difference
+    if answer is None:
+        print("Not answered yet. Hint: which end of the interval says how much worse A could be? Compare it with -margin.")
+        return
+    cases = [((1., 1.1, .9), (.5, 1.5), True, "a clear win is not worse"),
+             ((.1, 0., -.1), (-.4, .4), True, "both intervals lie above -1: at most .4 worse"),
+             ((-.5, -.6, -.4), (-.8, -.2), True, "a clear loss can be a small one: at most .8 worse"),
+             ((2., -2., 0.), (-.4, .4), False, "the seeds do not agree: A may be several BLEU worse; unclear is not equal"),
+             ((.1, 0., -.1), (-1.5, 1.5), False, "the test sentences allow 1.5 BLEU worse: both intervals count"),
+             ((-2., -2.1, -1.9), (-2.5, -1.5), False, "two BLEU worse is more than the margin")]
+    for values, sentences, expected, why in cases:
+        assert bool(answer(Difference("B", values, sentences), 1.)) is expected, f"differences {values}, sentences {sentences}: {why}"
+    assert not answer(Difference("B", (.1, 0., -.1), (-.4, .4)), .1), "use the margin that is given: .4 worse is more than .1"
+    print("Correct: the lower end of both intervals decides.")
