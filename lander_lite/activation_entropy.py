@@ -95,9 +95,8 @@ def quantile(p: torch.Tensor, rate: float) -> torch.Tensor:
 
 def ranking(p: torch.Tensor, filter_rate: float) -> torch.Tensor:
     """Indices into the flattened [layer, d_ff] of the neurons whose p exceeds the quantile for some language, lowest entropy first."""
-    p = p.sort(dim=-1).values                           # the order of the languages must not decide a tie
     normalised = p / p.sum(-1, keepdim=True).clamp_min(torch.finfo(p.dtype).tiny)
-    entropy = torch.special.entr(normalised).sum(-1).round(decimals=12).flatten()       # nor must rounding errors
+    entropy = torch.special.entr(normalised).sum(-1).round(decimals=12).flatten()       # rounding errors decide no tie
     passed = (p > quantile(p, filter_rate)).any(-1).flatten().nonzero().flatten()
     return passed[entropy[passed].argsort(stable=True)]
 
