@@ -1,7 +1,8 @@
 """LANDeRMT's claims about tuning: L2, L6-L8, L10-L12 and L14, tested on the runs of a study. Docstrings are the rules.
 
-The thresholds were written down before the results that they judge; L7 and L8 have none, as an earlier, smaller study was known. A claim with several parts needs all of them, so there is no
-correction for many comparisons: a further part can only make it harder.
+The thresholds were written down before the results that they judge. L7 and L8, on which an earlier and smaller study was known, have
+none. A claim with several parts needs all of them, so there is no correction for many comparisons: a further part can only make it
+harder.
 """
 from __future__ import annotations
 
