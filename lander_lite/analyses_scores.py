@@ -176,19 +176,9 @@ def removed_tenths(lab: Lab, generator: torch.Generator) -> dict:
 
 
 # ---------------------------------------------------------------- L4
-def silhouette_score(points: Tensor, labels: Tensor) -> float:
-    """Mean over points of (b - a) / max(a, b): a the mean distance to the own group, b to the nearest other; 0 for a group of one."""
-    distance = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
-    member = labels[:, None] == labels.unique()
-    sums, sizes = distance @ member.float(), member.sum(dim=0)
-    a = sums[member] / (sizes - 1).clamp(min=1).expand_as(sums)[member]
-    b = (sums / sizes).masked_fill(member, math.inf).min(dim=1).values
-    score = (b - a) / torch.maximum(a, b).clamp(min=1e-12)
-    return float(score.masked_fill((sizes == 1).expand_as(sums)[member], 0).mean())
-
-
 def silhouette(lab: Lab) -> dict:
     """L4: do specific neurons tell languages apart? Silhouette, by language, of sentences' mean activations on sets of equal size."""
+    from sklearn.metrics import silhouette_score  # of the `notebooks` extra, and slow to import
     sets, generator = lab.sets(k=lab.n_layers), torch.Generator().manual_seed(0)
     languages, selected, parts = sets.languages, lab.choose_layers(), blocks(lab.valid, SENTENCES // 2)
     n, values = len(parts[0]), {}                                                   # values: {set: (layer, block, draw)}
@@ -204,7 +194,7 @@ def silhouette(lab: Lab) -> dict:
                   "control_random": draw(torch.arange(sets.d_ff), len(own)), "control_highest_score": [highest]}
         h = [sentence_activations(lab.base, lab.tokenizer, sum(by_language(part, languages).values(), []), layer) for part in parts]
         for name, draws in chosen.items():
-            values.setdefault(name, []).append([[silhouette_score(x[:, neurons], label) for neurons in draws] for x in h])
+            values.setdefault(name, []).append([[float(silhouette_score(x[:, neurons].numpy(), label)) for neurons in draws] for x in h])
     table = {name: torch.tensor(x).double() for name, x in values.items()}
     by_block = {name: x[selected].mean(dim=(0, 2)) for name, x in table.items()}     # over the selected layers and draws
     return plain({

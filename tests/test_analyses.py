@@ -10,7 +10,7 @@ from lander_helpers import quick
 
 from lander_lite import analyses
 from lander_lite.analyses import ANALYSES, analyse
-from lander_lite.analyses_scores import blocks, interval, plain, silhouette_score, spread
+from lander_lite.analyses_scores import blocks, interval, plain, spread
 from lander_lite.awareness import score_awareness
 from lander_lite.config import LanderConfig
 from lander_lite.corpus import texts
@@ -140,21 +140,6 @@ def test_planted_neurons_dominate_the_diagonal_and_random_ones_do_not(lab, quick
     for control in result["control_random"]:
         assert control["own_minus_others"]["mean"] < .2 * result["own_minus_others"]["mean"]
     assert result["own_minus_random"]["low"] > 0
-
-
-def test_silhouette_against_plain_loops():
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 3])
-    points = torch.randn(9, 5, generator=generator) + labels[:, None]
-
-    def one(i):
-        def mean(group):
-            return torch.stack([(points[i] - points[j]).norm() for j in range(9) if j != i and labels[j] == group]).mean()
-        own = [j for j in range(9) if j != i and labels[j] == labels[i]]
-        a, b = (mean(labels[i]), min(mean(g) for g in range(4) if g != labels[i])) if own else (0, 0)
-        return float((b - a) / max(a, b)) if own else 0.
-    assert silhouette_score(points, labels) == pytest.approx(sum(map(one, range(9))) / 9, abs=1e-5)
-    assert silhouette_score(labels[:, None] * torch.ones(9, 5), labels) == pytest.approx(8 / 9)
 
 
 def test_intervals_blocks_and_plain_values(lab):

@@ -225,3 +225,22 @@ pathlib.Path(os.environ["LANDER_LITE_RUN"], "one.json").write_text(json.dumps(re
         mine, others = text.split("The stored study, data/results (500 test sentences per direction)")
         assert "This run (7 test sentences per direction)" in mine and "12.34" in mine and "56.78" in others
         assert "zero-shot" not in others and "full" not in mine
+
+
+def test_saved_pictures_are_smaller_and_look_the_same():
+    import base64
+    import io
+
+    import numpy as np
+    from matplotlib import pyplot as plt
+    from PIL import Image
+    figure, ax = plt.subplots()
+    ax.imshow(np.random.default_rng(0).random((9, 9)))
+    ax.plot([0, 8], [0, 8])
+    buffer = io.BytesIO()
+    figure.savefig(buffer)
+    plt.close(figure)
+    before = base64.b64encode(buffer.getvalue()).decode()
+    after = runner.smaller(before)
+    pixels = [np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"), float) for png in (before, after)]
+    assert len(after) < .7 * len(before) and abs(pixels[0] - pixels[1]).mean() < 1 and runner.smaller(after) == after
