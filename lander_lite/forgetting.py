@@ -15,8 +15,7 @@ from .convert import parse_pair
 from .results import load_results
 from .statistics import at_equal_gain, continual, mean_interval
 
-MEASURES = {"bleu": "BLEU lost on the directions not trained", "perplexity": "loss gained on plain text (nats per token)",
-            "facts": "facts lost (percentage points)"}
+MEASURES = {"bleu": "BLEU lost, other directions", "perplexity": "plain text, nats gained", "facts": "facts lost (points)"}
 
 
 def stored(profile: str, kind: str, folder=None, **belongs) -> list[dict]:
@@ -125,8 +124,8 @@ def over_seeds(values: Sequence[float], form: str = "+.1f") -> str:
 
 
 def verdict(values: Sequence[float], above: str, below: str, neither: str = "no clear difference") -> str:
-    """`above` or `below`, if the 95% interval over seeds lies on one side of zero; else `neither`. Needs two seeds."""
-    if len(values) < 2:
-        return f"{len(values)} seed{'' if len(values) else 's'}: no verdict"
+    """`above` or `below`, if the 95% interval over seeds lies on one side of zero; else `neither`. Fewer than three seeds say nothing."""
+    if len(values) < 3:
+        return f"{len(values)} seed{'s' * (len(values) != 1)}: no verdict"
     _, _, low, high = mean_interval(values)
     return above if low > 0 else below if high < 0 else neither

@@ -88,15 +88,16 @@ def cross(ax, xs: Sequence[float], ys: Sequence[float], **options) -> None:
     ax.plot([x], [y], **{"marker": "o", "markersize": 6, "linestyle": "none", **options})
 
 
-def grouped_bars(ax, groups: dict[str, Sequence[Sequence[float]]], labels: Sequence[str], label: str) -> None:
-    """A group of bars per label, a colour per name. groups: {name: [[values of the seeds] per label]}; lines: 95% intervals over seeds."""
+def grouped_bars(ax, groups: dict[str, Sequence[Sequence[float]]], labels: Sequence[str], label: str, colours: dict | None = None) -> None:
+    """A group of bars per label. groups: {name: [[values of the seeds] per label]}; lines: 95% intervals over seeds. colours: by name."""
     from .statistics import mean_interval
     width = 0.8 / len(groups)
     for i, (name, columns) in enumerate(groups.items()):
         found = [mean_interval(values) for values in columns]
         halves = [0 if low is None else mean - low for mean, _, low, _ in found]
         places = [j + (i - (len(groups) - 1) / 2) * width for j in range(len(labels))]
-        ax.bar(places, [mean for mean, *_ in found], width, yerr=halves if any(halves) else None, error_kw={"linewidth": 0.8}, label=name)
+        ax.bar(places, [mean for mean, *_ in found], width, yerr=halves if any(halves) else None, error_kw={"linewidth": 0.8}, label=name,
+               color=(colours or {}).get(name))
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_xticks(range(len(labels)), labels)
     ax.set_ylabel(label)

@@ -129,7 +129,7 @@ def test_stored_reads_a_folder_or_says_what_makes_it(tmp_path, capsys):
 def test_words_for_seeds_need_more_than_one():
     assert (over_seeds([]), over_seeds([2.]), over_seeds([1., 2., 3.])) == ("–", "+2.0", "+2.0 ± 2.5")
     assert over_seeds([99., 100., 101.], ".0f") == "100 ± 2" and over_seeds([-1., -2., -3.], "+.2f") == "-2.00 ± 2.48"
-    assert verdict([2.], "more", "less") == "1 seed: no verdict" and verdict([], "more", "less") == "0 seeds: no verdict"
+    assert [verdict([2.] * n, "more", "less") for n in range(3)] == [f"{n} seed{'s' * (n != 1)}: no verdict" for n in range(3)]
     assert [verdict(values, "more", "less", "same") for values in ([1, 1.1, .9], [-1, -1.1, -.9], [1, -1, .5])] == ["more", "less", "same"]
 
 
@@ -151,3 +151,18 @@ def test_the_exercise_takes_the_right_answer_and_explains_wrong_ones(capsys):
                         (lambda points, gain: 0., "halfway")):
         with pytest.raises(AssertionError, match=says):
             check_06_loss_at_gain(wrong)
+
+
+def test_pictures_show_intervals_over_seeds_and_leave_missing_cells_empty():
+    from matplotlib import pyplot
+
+    from lander_lite.plots import cross, grouped_bars, heatmap, panels
+    figure, axes = panels(1, 3)
+    heatmap(axes[0], [[1, np.nan], [2, -3]], "ab", "cd", "x", fmt="+.0f")
+    assert sorted(text.get_text() for text in axes[0].texts) == ["+1", "+2", "-3"]
+    cross(axes[1], [1, 2, 3], [5, 5, 5], label="three")
+    cross(axes[1], [1], [5], label="one")
+    assert axes[1].lines[0].get_xdata() == pytest.approx([2 - 2.484, 2 + 2.484], abs=1e-3) and len(axes[1].lines) == 4
+    grouped_bars(axes[2], {"a": [[1., 2.], [3., 3.5]], "b": [[2.], [1.]]}, ["x", "y"], "value", {"a": "gold"})
+    assert [bar.get_height() for bar in axes[2].patches] == [1.5, 3.25, 2, 1]
+    pyplot.close(figure)
