@@ -19,6 +19,7 @@ STEPS = {
     "lape": "language neurons of all layers by activation entropy      → lape.safetensors",
     "translate": "translate --text, or the lines of standard input",
     "prune": "set the least important weights of the blocks to 0     → pruned/, pruning.json",
+    "plan": "memory and compute of --method on paper; loads nothing",
     "study": "methods side by side, each with its own learning rate      → DIR/KIND/*.json",
 }
 ORDER = ("detect", "score", "categorize", "finetune")
@@ -40,6 +41,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--metric", default="translation",
                         help="prune: wanda, translation (the default), translation_minus_other, magnitude or random")
     parser.add_argument("--pattern", help="prune: n:m in place of --sparsity, such as 2:4")
+    parser.add_argument("--method", default="landermt", help="plan: landermt, full, lora, adapter, layers, … (methods.METHODS)")
+    parser.add_argument("--gpu", help="plan: say what to change if it does not fit, such as T4 or \"A100 80GB\"")
     parser.add_argument("--kinds", default="main",
                         help="study: main, k, epsilon, normalize, router, matrix, forgetting, sequence, low-resource, analysis, or all")
     parser.add_argument("--methods", help="study: what to compare, such as full,lora,lander-corrected (default: those of the kind)")
@@ -90,6 +93,9 @@ def execute(step: str, options: argparse.Namespace) -> None:
     config, folder = configure(options)
     if step == "translate" and len(config.corpus.pairs if options.pairs is None else options.pairs.split(",")) != 1:
         raise ValueError("translate takes one direction: --pairs en-de")
+    if step == "plan":
+        from .plan import plan
+        return print(plan(config, options.method).table(options.gpu))
     if step == "study":
         from .report import study_table
         from .study import FAST, FAST_UPDATES, study

@@ -98,7 +98,7 @@ def test_the_base_model_stays_untouched_by_tuning(world):
     (["run", "--pairs", "en-de,de"], "'de' is not a translation direction"),
     (["run", "--pairs", "en-xx"], "pair en-xx: the corpus has no 'xx'"),
     (["run", "--corpus", "nothing.jsonl"], "no such file or folder: nothing.jsonl"), (["score"], "run `lander-lite detect`"),
-    (["categorize"], "run `lander-lite score`"), (["finetune"], "run `lander-lite categorize`"), (["plan"], "unknown step 'plan'"),
+    (["categorize"], "run `lander-lite score`"), (["finetune"], "run `lander-lite categorize`"), (["plann"], "did you mean plan?"),
     (["run", "--set", "categories.epsilon=1"], "0..1"), (["study", "--methods", "ful"], "unknown method 'ful'")])
 def test_wrong_input_is_one_clear_line_and_exit_code_2(arguments, expected, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
