@@ -51,13 +51,13 @@ def block_bytes(s: Shape, i: int, block: nn.Module, ffn: nn.Module, graph: bool,
     attention = graph or trains(first, *qkv, out) or added > addition_bytes(ffn, a)
     kept = added
     if attention:
-        kept += norm * d * (graph or trains(first)) + a * d * ((s.rms and trains(first)) + trains(*qkv))
+        kept += norm * d * (graph or trains(first)) + d * (s.item * (s.rms and trains(first)) + a * trains(*qkv))
         if s.eager:                                    # queries, keys, values; the probabilities of every head in float32 and in `a`
             kept += a * 3 * d + s.heads * length * (4 + (a if a < 4 else 0)) + a * d * trains(out)
         else:                                          # fused: queries, keys, values, the output, a sum per head; no length x length
             kept += a * 4 * d + 4 * s.heads            # keys and values are repeated for every head where heads share them
     view = s.views[i]
-    kept += norm * d * (attention or trains(second)) + a * d * (s.rms and trains(second))
+    kept += norm * d * (attention or trains(second)) + s.item * d * (s.rms and trains(second))
     if isinstance(ffn, PartitionedFFN):
         more, fixed = partitioned_bytes(s, ffn, attention, a)
         kept += more
@@ -113,7 +113,7 @@ def kept_bytes(s: Shape, model: nn.Module, batch: int, length: int, a: int, mixe
         kept += stream * s.d * tokens * graph if checkpointing else per_token * tokens + fixed
         moment = max(moment, per_token * tokens + fixed) if checkpointing else 0.
     last = s.outer[-1]
-    return kept + tokens * s.d * ((4 if s.rms or mixed else a) * graph + a * s.rms * trains(last)), moment
+    return kept + tokens * s.d * ((4 if s.rms or mixed else a) * graph + s.item * s.rms * trains(last)), moment
 
 
 def current(s: Shape, model: nn.Module) -> list[nn.Module]:
@@ -155,3 +155,11 @@ def pass_flops(s: Shape, model: nn.Module, batch: int, length: int, labels: int,
         if backward and checkpointing and graph:
             total += batch * length * (weights + attention)
     return total
+
+
+def autocast_bytes(s: Shape, model: nn.Module) -> float:
+    """Mixed precision makes 2-byte copies of float32 weights; backward keeps those of the head and from the lowest trained block up."""
+    parts = list(zip(s.blocks, current(s, model)))
+    lowest = 0 if trains(model.get_input_embeddings()) else next(i for i, (block, _) in enumerate(parts) if trains(block))
+    elements = sum(block_flops(s, i, *parts[i], 1)[0] / 2 for i in range(lowest, len(parts)))
+    return 2 * (elements + s.vocabulary * s.d)

@@ -16,7 +16,7 @@ from torch import nn
 
 from .config import LanderConfig
 from .convert import nearest
-from .footprint import Shape, kept_bytes, pass_flops
+from .footprint import Shape, autocast_bytes, kept_bytes, pass_flops
 from .methods import METHODS, TUNED
 from .model import _random_model, feed_forwards, fingerprint, model_source, unwrap
 from .neurons import NeuronSets
@@ -182,7 +182,7 @@ def plan_tuning(result: Plan, tuned: nn.Module, s: Shape) -> None:
     positions = round(LABELS * t.max_length)
     logits = logit_bytes(t.batch_size * positions, s.vocabulary)
     teacher = size(trained) if METHODS[result.method].kl else 0      # a copy of the weights before training
-    copies = sum(2 * p.numel() for p in inner.parameters() if p.dim() == 2 and p.element_size() == 4) if mixed else 0     # autocast's
+    copies = autocast_bytes(s, inner) if mixed and s.item == 4 else 0
     result.tuning = {"frozen weights": frozen_bytes(s, frozen) + teacher, "trained weights": size(trained),
                      "gradients": size(trained) - size(idle), "optimiser states": 2 * size(trained),
                      "activations": kept + copies, "logits": logits, "temporary": logits + moment}
@@ -195,7 +195,7 @@ def changes(c: LanderConfig, method: str) -> list[tuple[str, dict]]:
     """What may take less memory: (method, overrides of the config), the cheapest for quality first."""
     t = c.finetune
     small = {"finetune.batch_size": 1, "finetune.accumulation": t.batch_size * t.accumulation, "awareness.batch_size": 1}
-    found = [(c.model.dtype not in ("bfloat16", "float16"), {"model.dtype": "bfloat16"}),
+    found = [(c.model.dtype not in ("bfloat16", "float16") and t.mixed_precision != "fp16", {"model.dtype": "bfloat16"}),
              (not t.gradient_checkpointing, {"finetune.gradient_checkpointing": True}),
              (t.batch_size > 1 or c.awareness.batch_size > 1, small),
              (t.max_length > 64, {"finetune.max_length": t.max_length // 2, "corpus.max_length": c.corpus.max_length // 2}),

@@ -140,6 +140,16 @@ def test_activations_and_logits_are_what_autograd_saves(name, method):
     assert found.tuning["activations"] + found.tuning["logits"] == pytest.approx(saved_bytes(tuned_model(c, method, layers)), rel=.03)
 
 
+@pytest.mark.parametrize("method", ["full", "lander-corrected"])
+@pytest.mark.parametrize("dtype, mixed", [("bfloat16", "no"), ("bfloat16", "bf16"), ("float32", "bf16")])
+def test_half_precision_keeps_half_and_autocast_its_copies_of_weights(method, dtype, mixed):
+    c = config("llama", **{"model.dtype": dtype, "finetune.mixed_precision": mixed})
+    found, tuned = plan(c, method, [2, 5, 6]), tuned_model(c, method, [2, 5, 6], getattr(torch, dtype))
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed == "bf16"):
+        saved = saved_bytes(tuned)
+    assert found.tuning["activations"] + found.tuning["logits"] == pytest.approx(saved, rel=.1)
+
+
 def test_lora_keeps_dropouts_mask_which_the_cpu_stores_wider():
     c = config("bloom")
     tuned, found = tuned_model(c, "lora", [2]), plan(c, "lora", [2])
@@ -217,7 +227,7 @@ def test_a_gpu_fits_with_the_margin_or_the_table_says_what_to_change():
     assert "H200         141 GB   fits" in text and f"T4 is {found.short('T4') / 1e9:.1f} GB short" in text and "--method lora" in text
     assert "after each change" not in plan(LanderConfig.from_profile("tiny-bloom")).table()
     offered = {key for _, change in changes(LanderConfig.from_profile("bloom-560m"), "lora") for key in change}
-    assert offered == {"model.dtype", "model.load_in_4bit", "awareness.batch_size", "corpus.max_length", "finetune.batch_size",
+    assert offered == {"model.load_in_4bit", "awareness.batch_size", "corpus.max_length", "finetune.batch_size",
                        "finetune.accumulation", "finetune.max_length", "finetune.gradient_checkpointing"}
     assert changed(c, {"finetune.batch_size": 1}).finetune.batch_size == 1 and c.finetune.batch_size == 8
     with pytest.raises(ValueError, match="did you mean H100"):
