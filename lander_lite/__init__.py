@@ -23,6 +23,9 @@ _MODULES = {
     "lander": ["LanderTuningConfig", "LanderModel", "get_lander_model"],
     "finetune": ["finetune"],
     "evaluate": ["evaluate", "translate", "perplexity"],
+    "knowledge": ["fact_recall", "load_facts"],
+    "switching": ["scaled", "switched_off", "switching_matrix"],
+    "pruning": ["prune"],
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = list(_HOME)

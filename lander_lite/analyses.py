@@ -1,6 +1,7 @@
 """What lessons 01-04 measure, once more with intervals and controls, as files that the scorecard reads.
 
-Each analysis takes a `Lab` and returns a dict for JSON; analyses_scores.py has the first three (L1, L3, L4) and says what an interval is.
+Each analysis takes a `Lab` and returns a dict for JSON; analyses_scores.py has the first four (L1, L3-L5) and says what an interval is,
+analyses_neighbours.py those of lessons 07 and 08.
 """
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ import torch
 from sacrebleu.metrics import BLEU
 from torch import Tensor
 
-from .analyses_scores import BLOCKS, DRAWS, SEEDS, SENTENCES, ablation, blocks, by_language, interval, layers, plain, silhouette, spread
+from .analyses_neighbours import features, lape
+from .analyses_scores import BLOCKS, DRAWS, SEEDS, ablation, blocks, by_language, interval, layers, plain, silhouette, spread, switching
 from .awareness import score_awareness
 from .convert import nearest, parse_pair
 from .corpus import prompt_ids, texts
@@ -30,38 +32,11 @@ from .methods import METHODS
 from .neurons import NeuronSets, random_neurons
 from .results import load_results
 from .statistics import bleu_rows, paired_bootstrap
-from .switching import switching_matrix
 from .understanding import CLASSES, awareness_share, class_profile, layer_position, token_classes, token_means
 
 GATED, TRANSLATED = 60, 50                             # valid sentences per pair whose gates are read; test sentences per pair
 TOKENS = ("all", "prompt", "target", *CLASSES)         # the classes are those of target tokens
 TOP, MINIMUM = 8, 3                                    # top tokens of a neuron; how often they must occur
-
-
-# ---------------------------------------------------------------- L5
-def switching(lab: Lab) -> dict:
-    """L5: does switching off a language's neurons hurt that language most? Loss change, nats per token."""
-    sets, parts = lab.sets(), blocks(lab.valid, SENTENCES // 2)
-    rows = [lab.languages.index(language) for language in sets.languages]           # texts: every language; sets: those of the config
-    own = torch.zeros(len(lab.languages), len(rows), dtype=torch.bool)
-    own[rows, range(len(rows))] = True
-
-    def matrices(chosen: NeuronSets) -> Tensor:                                     # (block, text, set)
-        return torch.stack([switching_matrix(lab.base, lab.tokenizer, by_language(part, lab.languages), chosen) for part in parts])
-
-    def dominance(change: Tensor) -> dict:
-        mine, others, mean = change[:, own].mean(1), change[:, ~own].mean(1), change.mean(0)
-        return {"own": interval(mine), "others": interval(others), "own_minus_others": interval(mine - others),
-                "hurt_most": [x for i, x in enumerate(sets.languages) if mean[:, i].argmax() == rows[i]],
-                "largest_of_another": mean[~own].max()}
-
-    change, control = matrices(sets), torch.stack([matrices(random_neurons(sets, seed)) for seed in range(SEEDS)])
-    return plain({
-        "texts": lab.languages, "sets": sets.languages, "layers": sets.layers, "sentences": len(parts[0]), "random_sets": SEEDS,
-        "neurons": {x: sum(len(indices) for indices in sets.specific[x].values()) for x in sets.languages},
-        "loss_change": interval(change), "by_language": {x: interval(change[:, rows[i], i]) for i, x in enumerate(sets.languages)},
-        **dominance(change), "control_random": [dominance(x) | {"loss_change": x.mean(dim=0)} for x in control],
-        "own_minus_random": interval((change - control.mean(dim=0))[:, own].mean(dim=1))})
 
 
 # ---------------------------------------------------------------- L9
@@ -204,7 +179,8 @@ def top_tokens(lab: Lab, sets: NeuronSets, random: Sequence[NeuronSets], whole: 
 
 
 # ---------------------------------------------------------------- files
-ANALYSES = {"layers": layers, "ablation": ablation, "silhouette": silhouette, "switching": switching, "gates": gates, "profile": profile}
+ANALYSES = {"layers": layers, "ablation": ablation, "silhouette": silhouette, "switching": switching, "gates": gates, "profile": profile,
+            "lape": lape, "features": features}
 
 
 def analyse(lab: Lab, names: Sequence[str] | None = None) -> dict[str, dict]:

@@ -1,4 +1,4 @@
-"""What lessons 01-03 measure of layers and scores, once more with intervals and controls: claims L1, L3 and L4.
+"""What lessons 01-03 measure of layers, scores and sets, once more with intervals and controls: claims L1, L3, L4 and L5.
 
 In every analysis {"mean", "sd", "low", "high", "n"} is a mean over n disjoint blocks of sentences (or training seeds) with its 95%
 interval (Student's t), and {"mean", "low", "high", "draws"} is the mean and the central 95% of random draws. A name with "control" is
@@ -20,9 +20,9 @@ from .corpus import texts
 from .evaluate import perplexity
 from .lab import Lab
 from .layers import MEASURES, detect_layers
-from .neurons import NeuronSets
+from .neurons import NeuronSets, random_neurons
 from .statistics import mean_interval
-from .switching import sentence_activations, switched_off
+from .switching import sentence_activations, switched_off, switching_matrix
 from .understanding import token_readings
 
 BLOCKS, DRAWS, SEEDS = 5, 10, 3                        # blocks of held-out sentences, random controls, draws of neurons or trainings
@@ -204,3 +204,34 @@ def silhouette(lab: Lab) -> dict:
         "by_layer": {name: interval(x.mean(dim=2).T) for name, x in table.items()},
         "random_draws": spread(table["control_random"][selected].mean(dim=(0, 1))),
         "specific_minus": {name: interval(by_block["specific"] - x) for name, x in by_block.items() if name != "specific"}})
+
+
+# ---------------------------------------------------------------- L5
+def switching(lab: Lab) -> dict:
+    """L5: does switching off a language's neurons hurt that language most? Loss change, nats per token."""
+    return switched(lab, lab.sets())
+
+
+def switched(lab: Lab, sets: NeuronSets) -> dict:
+    """Loss change by language of the text and of the set that is off; own language against others, and against random sets."""
+    parts = blocks(lab.valid, SENTENCES // 2)
+    rows = [lab.languages.index(language) for language in sets.languages]           # texts: every language; sets: those of the config
+    own = torch.zeros(len(lab.languages), len(rows), dtype=torch.bool)
+    own[rows, range(len(rows))] = True
+
+    def matrices(chosen: NeuronSets) -> Tensor:                                     # (block, text, set)
+        return torch.stack([switching_matrix(lab.base, lab.tokenizer, by_language(part, lab.languages), chosen) for part in parts])
+
+    def dominance(change: Tensor) -> dict:
+        mine, others, mean = change[:, own].mean(1), change[:, ~own].mean(1), change.mean(0)
+        return {"own": interval(mine), "others": interval(others), "own_minus_others": interval(mine - others),
+                "hurt_most": [x for i, x in enumerate(sets.languages) if mean[:, i].argmax() == rows[i]],
+                "largest_of_another": mean[~own].max()}
+
+    change, control = matrices(sets), torch.stack([matrices(random_neurons(sets, seed)) for seed in range(SEEDS)])
+    return plain({
+        "texts": lab.languages, "sets": sets.languages, "layers": sets.layers, "sentences": len(parts[0]), "random_sets": SEEDS,
+        "neurons": {x: sum(len(indices) for indices in sets.specific[x].values()) for x in sets.languages},
+        "loss_change": interval(change), "by_language": {x: interval(change[:, rows[i], i]) for i, x in enumerate(sets.languages)},
+        **dominance(change), "control_random": [dominance(x) | {"loss_change": x.mean(dim=0)} for x in control],
+        "own_minus_random": interval((change - control.mean(dim=0))[:, own].mean(dim=1))})

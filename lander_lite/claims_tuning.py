@@ -21,7 +21,7 @@ SPREAD = 2.                                            # F(6, 6) at 5% is 4.3: b
 
 
 @claim("L2", "quality peaks at a small number of layers k", "Fig. 10: best k = 4 of 30 (23.09; all layers 22.46)",
-       "as many random layers", "01_which_layers.ipynb#How-many-layers?-A-small-sweep-over-k")
+       "as many random layers", "01_which_layers.ipynb#The-stored-sweep:-k-from-1-to-all")
 def few_layers(study, second):
     """The best k is at most half of the layers; best k minus all layers has its interval over seeds above zero; so has RA's layers minus
     random layers at that k. The best k is picked on the same runs, which favours the claim."""

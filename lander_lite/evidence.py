@@ -121,8 +121,8 @@ class Study:
     def difference(self, kind: str, first: str, second: str, value: Callable[[dict], float] = bleu, **settings) -> Difference:
         """Two methods by matched seeds alone: for kinds that store no translations. An untrained method's one run meets every seed."""
         mine = self.values(kind, first, value, **settings)
-        other = self.values(kind, second, value, **(settings if METHODS[second].build else {}))
-        return minus(second, mine, other if METHODS[second].build else dict.fromkeys(mine, other[0]))
+        other = self.values(kind, second, value, **(settings if METHODS[second].seeded else {}))
+        return minus(second, mine, other if METHODS[second].seeded else dict.fromkeys(mine, other[0]))
 
     def compare(self, first: str, second: str) -> Difference:
         """Two methods of kind main with both intervals: matched seeds, and paired bootstrap over test sentences."""
@@ -134,8 +134,8 @@ class Study:
 
         NotMeasured without stored translations; ValueError where they do not agree with the result files."""
         runs = {method: self.values("main", method) for method in (first, second)}
-        both = set.intersection(*(set(mine) for method, mine in runs.items() if METHODS[method].build))
-        seeds = {method: sorted(both) if METHODS[method].build else [0] for method in runs}
+        both = set.intersection(*(set(mine) for method, mine in runs.items() if METHODS[method].seeded))
+        seeds = {method: sorted(both) if METHODS[method].seeded else [0] for method in runs}
         name, made_from = f"{first} - {second}", self._hash(seeds)
         if self.bootstraps.get(name, {}).get("made_from") != made_from:
             found = paired_bootstrap(*(self.rows(method, seeds[method]) for method in runs), resamples=self.resamples)["mean"]

@@ -120,6 +120,37 @@ def check_06_loss_at_gain(answer) -> None:
     print("Correct: two methods can now be compared where both have learned the same.")
 
 
+def check_07_entropy(answer) -> None:
+    """answer(p) -> LAPE of one neuron in nats. p: list of activation probabilities, one per language."""
+    import math
+    if answer is None:
+        print("Not answered yet. Hint: divide by the sum first, so that the shares add up to 1; then -sum of share * ln(share).")
+        return
+    cases = [([.2, .2, .2, .2], math.log(4), "equally active in four languages: ln 4, the largest possible"),
+             ([.3, 0., 0.], 0., "active in one language only: 0; and 0 · ln 0 counts as 0"),
+             ([.9, .9], math.log(2), "p need not add up to 1: divide by the sum before the logarithm"),
+             ([.6, .2], -(.75 * math.log(.75) + .25 * math.log(.25)), "shares .75 and .25, natural logarithm")]
+    for p, expected, why in cases:
+        given = float(answer(p))
+        assert abs(given - expected) < 1e-6, f"p = {p}: expected {expected:.4f}, you gave {given:.4f}; {why}"
+    print("Correct: low for a neuron that few languages use.")
+
+
+def check_08_removed(answer) -> None:
+    """answer(scores, n, m) -> the positions that an n:m pattern removes from one row: in each m consecutive scores the n lowest, sorted."""
+    if answer is None:
+        print("Not answered yet. Hint: walk through the row in steps of m, sort each group's positions by score, and take the first n.")
+        return
+    cases = [(([4., 1., 3., 2.], 2, 4), [1, 3], "one group: the two lowest of four"),
+             (([9., 8., 7., 6., 1., 2., 3., 4.], 2, 4), [2, 3, 4, 5], "two of each four, though the second group holds the four lowest"),
+             (([1., 1., 1., 1.], 2, 4), [0, 1], "of equal scores the lower position goes"),
+             (([5., 1., 2., 7.], 1, 2), [1, 2], "1:2: one of each two")]
+    for (scores, n, m), expected, why in cases:
+        given = [int(position) for position in answer(scores, n, m)]
+        assert given == expected, f"scores {scores}, {n}:{m}: expected {expected}, you gave {given}; {why}"
+    print("Correct: every group of m loses exactly n, so that hardware can skip them.")
+
+
 def check_10_not_worse(answer) -> None:
     """answer(difference, margin) -> True if A is worse than B by less than `margin`, by both intervals. difference: evidence.Difference."""
     from .evidence import Difference

@@ -84,6 +84,31 @@ def random_prompts(tokenizer, n: int = 100, length: int = 64, seed: int = 0) -> 
     return [start + rng.choices(ordinary, k=length) for _ in range(n)]
 
 
+CALIBRATIONS = ("translation", "monolingual", "english", "tokens", "none")
+
+
+def calibration_prompts(name: str, corpus, tokenizer, pairs: Sequence[str], languages: Sequence[str], seed: int = 0, *, shots: int = 4,
+                        prompts: int = 100, template: str | None = None) -> list | None:
+    """About `prompts` prompts to calibrate pruning on, with as many sentences in each kind of text: "translation", `shots` demonstrations
+    of one direction each, evenly over `pairs`; "monolingual", 2 · shots lines of one language, evenly over `languages`; "english", the
+    same of English alone; "tokens", random tokens, as many as a translation prompt has on average; "none": None.
+    A corpus with fewer rows gives fewer or shorter prompts. Raises ValueError for an unknown name, and as `translation_prompts`."""
+    if name not in CALIBRATIONS:
+        raise ValueError(f"unknown calibration text {name!r}; texts: {', '.join(CALIBRATIONS)}")
+    if name == "none":
+        return None
+    if name in ("monolingual", "english"):
+        chosen, lines = languages if name == "monolingual" else ["en"], min(2 * shots, len(corpus))
+        n = max(1, min(prompts // len(chosen), len(corpus) // lines))
+        return [text for language in chosen for text in monolingual_prompts(corpus, language, lines, n, seed)]
+    shots = min(shots, len(corpus))
+    n = max(1, min(prompts // len(pairs), len(corpus) // shots))
+    texts = [text for pair in pairs for text in translation_prompts(corpus, pair, shots, n, seed, template)]
+    if name == "translation":
+        return texts
+    return random_prompts(tokenizer, len(texts), max(1, round(sum(len(prompt_ids(tokenizer, text)) for text in texts) / len(texts))), seed)
+
+
 def _grouped(lines: list[str], shots: int, n: int, seed: int) -> list[str]:
     if shots < 1 or n < 1:
         raise ValueError(f"shots={shots} and n={n} must be at least 1.")

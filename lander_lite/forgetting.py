@@ -41,6 +41,11 @@ def end(result: Mapping) -> dict:
     return {"bleu": {pair: scores["bleu"] for pair, scores in result["pairs"].items()}, **{k: result[k] for k in ("perplexity", "facts")}}
 
 
+def pruned(result: Mapping) -> dict[float, dict]:
+    """{sparsity: point} of a run of the kind "prune"; of the dense model {0: point}."""
+    return {point["sparsity"]: point for point in result["curve"]} | {result.get("sparsity", 0.): end(result)}
+
+
 def base(results: Sequence[dict]) -> dict:
     """The base model as a point: the zero-shot run among the results. ValueError if there is none."""
     for result in results:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from .config import LanderConfig
 from .convert import nearest
-from .methods import METHODS, TUNED
+from .methods import METHODS, PRUNED, TUNED
 
 GRID = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)                  # the same number of rates for every method; Method.scale moves it
 EPSILONS = (.75, .8, .85, .9, .95)                     # LANDeRMT fig. 11
+SPARSITIES = (.1, .2, .3, .4, .5, .6)
 LOW_RESOURCE = "af"
 LANDER = "lander-corrected"                            # LANDeRMT as we read it: what sweeps vary
 KINDS = {
@@ -22,20 +23,24 @@ KINDS = {
     "forgetting": "two directions trained, the others and the languages measured along the way",
     "sequence": "five directions, one after another",
     "low-resource": "the two directions of the low-resource language",
+    "sparse": "plain text of the low-resource language, for its own neurons and for others (arXiv 2510.13580)",
+    "prune": "10 to 60% of the weights removed, by several metrics and calibration texts (arXiv 2409.16911)",
 }
+PLAIN_TEXT = ("sparse", "grid-sparse")
 ANALYSIS = {"analysis": "layers, scores, sets and gates, with controls (lessons 01-04)"}      # no runs: analyses.py
 DEFAULT_METHODS = {
-    "main": list(METHODS), "k": [LANDER], "epsilon": [LANDER], "normalize": [LANDER],
+    "main": ["zero-shot", "five-shot", *TUNED], "k": [LANDER], "epsilon": [LANDER], "normalize": [LANDER],
     "router": ["lander-none", "lander-literal", "lander-corrected", "lander-learned"],
     "matrix": ["zero-shot", "full", "lora", LANDER], "forgetting": ["zero-shot", *TUNED],
     "sequence": ["full", "full-kl", "lora", "lander-none", LANDER, "random"],
     "low-resource": ["zero-shot", "full", "layers", "lora", "random", "lander-none", LANDER],
+    "sparse": ["zero-shot", "full", "ffn", "lora", "ia3", "sparse-random", "sparse"], "prune": ["zero-shot", *PRUNED],
 }
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One run: a method, trained with a seed and a rate (None: what the grid chose), in the way its kind and settings say."""
+    """One run: a method with a seed and a learning rate (None: what the grid chose), in the way its kind and settings say."""
     kind: str
     method: str
     seed: int = 0
@@ -53,6 +58,11 @@ class Spec:
         return f"{self.kind}/{self.name}.json"
 
     @property
+    def grid(self) -> str:
+        """The kind of trials that choose this run's learning rate."""
+        return "grid-sparse" if self.kind in PLAIN_TEXT else "grid"
+
+    @property
     def sets(self) -> dict:
         return {key: value for key, value in self.settings if key != "pair"}
 
@@ -63,20 +73,24 @@ class Spec:
             return [[dict(self.settings)["pair"]]]
         if self.kind == "sequence":
             return [[pair] for pair in pairs[::2]]
+        if self.kind in PLAIN_TEXT:
+            return [[LOW_RESOURCE]]
         return [pairs[:2] if self.kind == "forgetting" else low_resource() if self.kind == "low-resource" else pairs]
 
     def tested(self, config: LanderConfig) -> list[str]:
-        return [*config.corpus.pairs, *low_resource()] if self.kind == "low-resource" else config.corpus.pairs
+        if self.kind == "grid-sparse":
+            return low_resource()
+        return [*config.corpus.pairs, *low_resource()] if self.kind in ("low-resource", "sparse") else config.corpus.pairs
 
     def updates(self, config: LanderConfig) -> int:
         """Half of the joint training's for one or two directions."""
-        half = self.kind in ("matrix", "forgetting", "low-resource")
+        half = self.kind in ("matrix", "forgetting", "low-resource", *PLAIN_TEXT)
         return max(1, config.finetune.updates // 2) if half else config.finetune.updates
 
     @property
     def sentences(self) -> int | None:
         """Test sentences a direction; None: all of them."""
-        return {"main": None, "forgetting": 150, "sequence": 150}.get(self.kind, 200)
+        return {"main": None, "forgetting": 150, "sequence": 150, "prune": 100}.get(self.kind, 200)
 
     def curve_points(self, config: LanderConfig) -> list[int]:
         """Updates after which a run is measured besides its end."""
@@ -86,7 +100,7 @@ class Spec:
     def seconds(self, config: LanderConfig) -> float:
         """A rough cost on two cores, for the time left."""
         tuned, measured = METHODS[self.method].build is not None, (self.sentences or 500) * len(self.tested(config))
-        points = 1 + len(self.curve_points(config)) + 5 * (self.kind == "sequence")
+        points = 1 + len(self.curve_points(config)) + 5 * (self.kind == "sequence") + 5 * (self.kind == "prune")
         return 3 + .075 * self.updates(config) * tuned + points * (.0035 * measured + 3) + .03 * measured * (METHODS[self.method].shots > 0)
 
 
@@ -94,9 +108,9 @@ def low_resource() -> list[str]:
     return [f"en-{LOW_RESOURCE}", f"{LOW_RESOURCE}-en"]
 
 
-def grid_specs(methods: Sequence[str], grid: Sequence[float] = GRID) -> list[Spec]:
-    """Trials on valid: every method's own grid, of the same size."""
-    return [Spec("grid", method, 0, rate * METHODS[method].scale) for method in methods for rate in grid]
+def grid_specs(needed: Sequence[tuple[str, str]], grid: Sequence[float] = GRID) -> list[Spec]:
+    """Trials on valid for (Spec.grid, method): every method's own grid, of the same size."""
+    return [Spec(kind, method, 0, rate * METHODS[method].scale) for kind, method in needed for rate in grid]
 
 
 def specs_of(kinds: Sequence[str], methods: Sequence[str] | None, seeds: int, config: LanderConfig) -> list[Spec]:
@@ -107,14 +121,18 @@ def specs_of(kinds: Sequence[str], methods: Sequence[str] | None, seeds: int, co
             raise ValueError(f"unknown {what} {unknown[0]!r}{nearest(unknown[0], known)}; {what}s: {', '.join(known)}")
     if seeds < 1:
         raise ValueError(f"seeds = {seeds} must be at least 1")
+    for kind in kinds:
+        for method in methods or ():
+            if METHODS[method].plain_text and kind != "sparse" or METHODS[method].prune and kind != "prune":
+                raise ValueError(f"{method} ({METHODS[method].about}) is not of the kind {kind!r}; try {', '.join(DEFAULT_METHODS[kind])}")
     return [spec for kind in kinds if kind not in ANALYSIS for method in methods or DEFAULT_METHODS[kind]
-            for seed in range(seeds if METHODS[method].build else 1) for spec in _variants(kind, method, seed, config)]
+            for seed in range(seeds if METHODS[method].seeded else 1) for spec in _variants(kind, method, seed, config)]
 
 
 def _variants(kind: str, method: str, seed: int, config: LanderConfig) -> list[Spec]:
     n_layers = config.model.architecture.get("num_hidden_layers", config.layers.k + 1)
     if not METHODS[method].build:
-        return [Spec(kind, method)]
+        return [Spec(kind, method, seed)]
     if kind == "k":
         sizes = range(1, n_layers + 1)
         return [Spec(kind, method, seed, None, (("k", k), ("where", where))) for where in ("selected", "random") for k in sizes

@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from .activation_entropy import activation_counts, lape_from_counts, top_rate_for
 from .awareness import AwarenessScores, score_awareness
 from .config import LanderConfig
 from .corpus import languages_of, load_corpus, texts
 from .evaluate import evaluate
+from .features import calibration_prompts
+from .kinds import PLAIN_TEXT, Spec
 from .knowledge import fact_recall, load_facts, per_language_perplexity
 from .layers import LayerScores, detect_layers
 from .model import feed_forwards, fingerprint, load_model
@@ -20,6 +23,7 @@ from .neurons import NeuronSets, categorize, xie_split
 
 KL_SENTENCES = 300                                     # per language, from the training corpus
 MONO_SENTENCES = 100                                   # per language, for perplexity
+LAPE_SENTENCES = 4000                                  # per language, from the training corpus
 
 
 def corpus_hash(*corpora) -> str:
@@ -56,7 +60,7 @@ class Lab:
                                    batch_size=c.layers.batch_size, template=c.corpus.template, method=c.layers.method, progress=False)
             layers.settings |= self._origin()
             layers.save(path)
-        return self._checked(LayerScores.load(path), path)
+        return self._checked(found := LayerScores.load(path), found.settings, path)
 
     def _scores(self) -> AwarenessScores:
         c, path = self.config, self.folder / "scores.safetensors"
@@ -66,17 +70,28 @@ class Lab:
                                      batch_size=c.awareness.batch_size, progress=False)
             scores.settings |= self._origin()
             scores.save(path)
-        return self._checked(AwarenessScores.load(path), path)
+        return self._checked(found := AwarenessScores.load(path), found.settings, path)
+
+    def lape(self, language: str) -> NeuronSets:
+        """LAPE's sets of every language of the corpus, in all layers: so many neurons that tuning those of `language` trains at most 1% of
+        the weights."""
+        path = self.folder / f"lape-{language}.safetensors"
+        if not path.exists():
+            counts = activation_counts(self.base, self.tokenizer, self.train, self.languages, max_sentences=LAPE_SENTENCES)
+            found = lape_from_counts(counts, top_rate=top_rate_for(counts, self.base, language))
+            found.provenance |= self._origin()
+            found.save(path)
+        return self._checked(found := NeuronSets.load(path), found.provenance, path)
 
     def _origin(self) -> dict:
         c = self.config
         return {"corpus": self.corpus, "weights": self.model, "asked": [c.layers.method, c.layers.max_sentences, c.awareness.text,
                                                                          c.awareness.pre_activation, c.awareness.max_sentences]}
 
-    def _checked(self, found, path):
+    def _checked(self, found, settings: dict, path):
         for key, value in self._origin().items():
-            if found.settings.get(key) != value:
-                raise ValueError(f"{path} was made with another {key} ({found.settings.get(key)}, now {value}): remove the folder "
+            if settings.get(key) != value:
+                raise ValueError(f"{path} was made with another {key} ({settings.get(key)}, now {value}): remove the folder "
                                  f"{self.folder} and run the study again, or choose another --output-dir")
         return found
 
@@ -95,6 +110,10 @@ class Lab:
         scores = self.scores.select(languages or self.config.corpus.languages, self.choose_layers(k, where, seed))
         return categorize(scores, epsilon or c.epsilon, c.normalize if normalize is None else normalize)
 
+    def sets_of(self, spec: Spec) -> NeuronSets:
+        """The sets that a run trains: LAPE's for plain text of one language, else those that its settings say."""
+        return self.lape(spec.stages(self.config)[0][0]) if spec.kind in PLAIN_TEXT else self.sets(**spec.sets, seed=spec.seed)
+
     def xie(self, sets: NeuronSets) -> NeuronSets:
         """Xie et al.'s split of the scores behind `sets`."""
         return xie_split(self.scores.select(sets.languages, sets.layers))
@@ -102,6 +121,11 @@ class Lab:
     def kl_texts(self) -> list[str]:
         """Monolingual sentences of every language, for KL to the base model."""
         return [sentence for language in self.languages for sentence in texts(self.train, language)[:KL_SENTENCES]]
+
+    def calibration(self, name: str, seed: int) -> list | None:
+        """Prompts to calibrate pruning on (`calibration_prompts`), of all directions and languages."""
+        c = self.config.corpus
+        return calibration_prompts(name, self.train, self.tokenizer, c.pairs, self.languages, seed, template=c.template)
 
     # ---- measures
     def fresh(self):

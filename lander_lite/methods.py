@@ -1,7 +1,8 @@
-"""The methods that a study compares, one line each: every one turns the base model into a model that `finetune` trains.
+"""The methods that a study compares, one line each: most turn the base model into a model that `finetune` trains, some prune it.
 
 Baselines are LANDeRMT's (§4.2, Tables 1 and 2) and the controls that its tables lack: the same neurons without a router, random neurons,
-random layers, and full tuning held to the base model by a KL term.
+random layers, and full tuning held to the base model by a KL term. Then those of two neighbours: sparse subnetworks for one language
+(arXiv 2510.13580), and pruning by translation features (arXiv 2409.16911).
 """
 from __future__ import annotations
 
@@ -20,16 +21,27 @@ from .neurons import random_neurons
 class Method:
     """about: what it trains. build: (model, lab, sets, seed) -> model ready for `finetune`, or None if nothing is trained.
     shots: examples in the prompt. kl: weight of the KL term towards the base model. scale: factor on the learning-rate grid, whose
-    size is the same for all."""
+    size is the same for all. plain_text: for the kind "sparse" alone. prune: (metric of `pruning.prune`, calibration text)."""
     about: str
     build: Callable | None = None
     shots: int = 0
     kl: float = 0.
     scale: float = 1.
+    plain_text: bool = False
+    prune: tuple[str, str] | None = None
+
+    @property
+    def seeded(self) -> bool:
+        """Does the outcome depend on a seed?"""
+        return self.build is not None or (self.prune is not None and self.prune[0] != "magnitude")
 
 
 def lander(routing: str) -> Callable:
     return lambda model, lab, sets, seed: get_lander_model(model, LanderTuningConfig(sets, routing))
+
+
+def random(model, lab, sets, seed):
+    return get_lander_model(model, LanderTuningConfig(random_neurons(sets, seed)))
 
 
 def budget(model, sets) -> int:
@@ -69,7 +81,18 @@ METHODS = {
     "lander-learned": Method("… with a learned gate per token", lander("learned")),
     "xie": Method("Xie et al.'s split of the same scores, no router", lambda model, lab, sets, seed: get_lander_model(
         model, LanderTuningConfig(lab.xie(sets)))),
-    "random": Method("as many random neurons of the same layers, no router", lambda model, lab, sets, seed: get_lander_model(
-        model, LanderTuningConfig(random_neurons(sets, seed)))),
+    "random": Method("as many random neurons of the same layers, no router", random),
+    "sparse": Method("the language's own neurons by LAPE, at most 1% of the weights", lander("none"), scale=3., plain_text=True),
+    "sparse-random": Method("as many random neurons of the same layers", random, scale=3., plain_text=True),
+    "ffn": Method("all feed-forward blocks", lambda model, lab, sets, seed: baselines.layers(model, range(lab.n_layers)), plain_text=True),
+    "wanda-translation": Method("Wanda on translation demonstrations", prune=("translation", "translation")),
+    "wanda-monolingual": Method("Wanda on text of all languages", prune=("wanda", "monolingual")),
+    "wanda-english": Method("Wanda on English text", prune=("wanda", "english")),
+    "wanda-tokens": Method("Wanda on random tokens", prune=("wanda", "tokens")),
+    "translation-minus-mono": Method("translation features, those of monolingual text held against them",
+                                     prune=("translation_minus_other", "translation")),
+    "magnitude": Method("the smallest weights, without any text", prune=("magnitude", "none")),
+    "random-weights": Method("random weights", prune=("random", "none")),
 }
-TUNED = [name for name, method in METHODS.items() if method.build]
+TUNED = [name for name, method in METHODS.items() if method.build and not method.plain_text]      # on translations
+PRUNED = [name for name, method in METHODS.items() if method.prune]

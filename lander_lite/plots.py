@@ -88,6 +88,15 @@ def cross(ax, xs: Sequence[float], ys: Sequence[float], **options) -> None:
     ax.plot([x], [y], **{"marker": "o", "markersize": 6, "linestyle": "none", **options})
 
 
+def interval_line(ax, table: dict, **options) -> None:
+    """A line through means, their 95% intervals shaded. table: {x: {"mean", "interval"}}, as `results.by_setting` gives."""
+    xs = [x for x, row in table.items() if row["mean"] is not None]
+    line, = ax.plot(xs, [table[x]["mean"] for x in xs], **{"marker": "o", "markersize": 4, **options})
+    known = [x for x in xs if table[x]["interval"]]
+    if known:
+        ax.fill_between(known, *zip(*(table[x]["interval"] for x in known)), color=line.get_color(), alpha=.15, linewidth=0)
+
+
 def grouped_bars(ax, groups: dict[str, Sequence[Sequence[float]]], labels: Sequence[str], label: str, colours: dict | None = None) -> None:
     """A group of bars per label. groups: {name: [[values of the seeds] per label]}; lines: 95% intervals over seeds. colours: by name."""
     from .statistics import mean_interval

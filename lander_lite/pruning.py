@@ -20,13 +20,13 @@ from transformers import PreTrainedModel
 
 from .corpus import batches, collate, texts
 from .evaluate import evaluate, evaluating, perplexity
-from .features import encode_prompts, monolingual_prompts, translation_prompts
+from .features import calibration_prompts, encode_prompts
 from .files import write_text
 from .model import blocks, input_device
 
 METRICS = ("wanda", "translation", "translation_minus_other", "magnitude", "random")
 WITHOUT_TEXT = ("magnitude", "random")
-SHOTS, PROMPTS, FEW = 4, 100, 20                       # on the command line: of a prompt, of the calibration, test sentences
+FEW = 20                                               # test sentences on the command line
 
 
 def prune(model, tokenizer, calibration: Sequence[str | Sequence[int]] | None, sparsity: float | None = None, metric: str = "wanda",
@@ -209,10 +209,9 @@ def prune_step(run, sparsity: float | None, metric: str, pattern: str | None) ->
     perplexity on the first test sentences before and after. Calibration: translations of the run's pairs; for "wanda", and as the other
     text, monolingual text of its languages."""
     c, (model, tokenizer) = run.config, run.take_base()
-    shots = min(SHOTS, len(run.train))
 
-    def n(parts: Sequence[str]) -> int:
-        return max(1, min(PROMPTS // len(parts), len(run.train) // shots))
+    def prompts(name: str) -> list:
+        return calibration_prompts(name, run.train, tokenizer, c.corpus.pairs, c.corpus.languages, c.seed, template=c.corpus.template)
 
     def quality(when: str) -> dict:
         scored = evaluate(model, tokenizer, run.test, c.corpus.pairs, max_sentences=FEW, bootstrap=0, batch_size=c.evaluate.batch_size,
@@ -223,11 +222,9 @@ def prune_step(run, sparsity: float | None, metric: str, pattern: str | None) ->
               + "; perplexity " + ", ".join(f"{lang} {value:.2f}" for lang, value in likely.items()), flush=True)
         return {"bleu": bleu, "perplexity": likely}
 
-    mono = [text for lang in c.corpus.languages for text in monolingual_prompts(run.train, lang, shots, n(c.corpus.languages), c.seed)]
-    translations = [text for pair in c.corpus.pairs
-                    for text in translation_prompts(run.train, pair, shots, n(c.corpus.pairs), c.seed, c.corpus.template)]
-    before = quality("before")
-    _, report = prune(model, tokenizer, mono if metric == "wanda" else translations, sparsity, metric, pattern, other=mono, seed=c.seed)
+    before, mono = quality("before"), prompts("monolingual")
+    _, report = prune(model, tokenizer, mono if metric == "wanda" else prompts("translation"), sparsity, metric, pattern, other=mono,
+                      seed=c.seed)
     report |= {"profile": c.profile, "test_sentences": min(FEW, len(run.test)), "before": before, "after": quality("after")}
     new, old, folder = run.folder / ".pruned.new", run.folder / ".pruned.old", run.folder / "pruned"
     for left in (new, old):

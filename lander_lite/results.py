@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import lzma
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .statistics import mean_interval
@@ -12,7 +12,7 @@ from .statistics import mean_interval
 def refuse(result: dict, path: Path, lab, spec) -> dict:
     """`result` if it belongs to this lab and spec; ValueError when its model, corpus, neuron sets or updates are others."""
     updates = spec.updates(lab.config) if result.get("updates") else 0
-    sets = lab.sets(**spec.sets, seed=spec.seed).hash()
+    sets = lab.sets_of(spec).hash()
     wanted = {"base_model": lab.model, "corpus": lab.corpus, "neuron_sets": sets, "updates": updates}
     if wrong := [key for key, value in wanted.items() if result.get(key) != value]:
         raise ValueError(f"{path} was made with another {wrong[0]} ({result.get(wrong[0])}, now {wanted[wrong[0]]}); to make it "
@@ -59,17 +59,17 @@ def summary(results: Sequence[dict]) -> dict[str, dict]:
     return table
 
 
-def by_setting(results: Sequence[dict], *keys: str) -> dict:
-    """A sweep's results grouped by one setting, or by a tuple of several ("learning_rate" and "method" count as settings): {value: {"bleu",
-    "sd", "interval", "seeds", "diverged"}}, sorted by value; runs that diverged do not enter the mean."""
+def by_setting(results: Sequence[dict], *keys: str, value: Callable[[dict], float] = lambda run: run["mean"]["bleu"]) -> dict:
+    """A sweep's results grouped by one setting, or by a tuple of several ("learning_rate" and "method" count as settings): {value: {"mean",
+    "sd", "interval", "seeds", "diverged"}}, sorted by value; runs that diverged do not enter the mean. value: what is averaged."""
     groups: dict = {}
     for result in results:
         values = tuple(result["settings"].get(key, result.get(key)) for key in keys)
         groups.setdefault(values if len(keys) > 1 else values[0], []).append(result)
     table = {}
-    for value, mine in sorted(groups.items()):
-        good = [result["mean"]["bleu"] for result in mine if "diverged" not in result]
+    for setting, mine in sorted(groups.items()):
+        good = [value(result) for result in mine if "diverged" not in result]
         mean, sd, low, high = mean_interval(good) if good else (None,) * 4
-        table[value] = {"bleu": mean, "sd": sd, "interval": None if low is None else [low, high], "seeds": len(good),
-                        "diverged": len(mine) - len(good)}
+        table[setting] = {"mean": mean, "sd": sd, "interval": None if low is None else [low, high], "seeds": len(good),
+                          "diverged": len(mine) - len(good)}
     return table

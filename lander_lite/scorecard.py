@@ -9,14 +9,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from . import claims_neurons, claims_tuning
+from . import claims_neighbours, claims_neurons, claims_tuning
 from .config import PACKAGE, data_dir
 from .evidence import Difference, NotMeasured, Study, minus
 from .kinds import LANDER
 
 VERDICTS = {True: "reproduced", False: "not reproduced", None: "not testable here"}
 NOT_YET = "not measured yet"
-CLAIMS = sorted([*claims_neurons.CLAIMS, *claims_tuning.CLAIMS], key=lambda function: int(function.about["id"][1:]))
+CLAIMS = [*sorted([*claims_neurons.CLAIMS, *claims_tuning.CLAIMS], key=lambda function: int(function.about["id"][1:])),
+          *claims_neighbours.CLAIMS]
 
 
 @dataclass(frozen=True)

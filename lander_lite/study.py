@@ -2,40 +2,31 @@
 
 A study is a list of `Spec`s (kinds.py); each becomes one JSON in `output_dir`/kind/. A killed study goes on where it stopped: finished runs
 are files, an unfinished one has a checkpoint. Learning rates are chosen on a slice of valid, never on test, by joint training; every other
-kind uses a method's joint rate, unless it sweeps rates.
+kind uses a method's joint rate, unless it sweeps rates or trains on plain text, which has a grid of its own.
 """
 from __future__ import annotations
 
 import contextlib
 import json
-import lzma
 import multiprocessing
 import os
-import platform
-import resource
-import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from .analyses import analyse
-from .baselines import count_trainable
 from .config import LanderConfig
-from .files import atomic_path, write_text
-from .finetune import finetune
 from .kinds import GRID, Spec, grid_specs, specs_of
 from .lab import Lab
 from .methods import METHODS
 from .results import refuse
+from .runs import run
 
 FAST_UPDATES = 40                                      # `make study FAST=1`: a look at the machinery
 FAST = {"seeds": 1, "grid": GRID[2:4], "valid_sentences": 20, "test_sentences": 40}
-LIBRARIES = ("lander-lite", "torch", "transformers", "peft", "accelerate", "sacrebleu")
 
 
 def study(config: LanderConfig, methods: Sequence[str] | None = None, *, kinds: Sequence[str] = ("main",), seeds: int = 3,
@@ -48,7 +39,7 @@ def study(config: LanderConfig, methods: Sequence[str] | None = None, *, kinds: 
     naming the valid ones, and for results of another model, corpus or neuron sets. A run whose loss is not finite is marked "diverged",
     and the study goes on. The kind "analysis" comes last, and its results are files only (`analyses.analyse`)."""
     specs = specs_of(kinds, methods, seeds, config)
-    needed = list(dict.fromkeys(spec.method for spec in specs if spec.rate is None and METHODS[spec.method].build))
+    needed = list(dict.fromkeys((spec.grid, spec.method) for spec in specs if spec.rate is None and METHODS[spec.method].build))
     folder, sentences = Path(output_dir), {"grid": valid_sentences, "test": test_sentences}
     deadline = time.time() + 3600 * hours if hours else None
     lab = Lab(config, folder)                           # writes the scores that every process reads
@@ -62,16 +53,20 @@ def study(config: LanderConfig, methods: Sequence[str] | None = None, *, kinds: 
     return results
 
 
-def choose(methods: Sequence[str], trials: Sequence[dict]) -> dict[str, dict]:
-    """{method: {"rate", "grid": {rate: mean valid BLEU, None if diverged}}}: the rate with the best valid BLEU. A diverged rate is never
-    chosen over one that is not."""
+def choose(needed: Sequence[tuple[str, str]], trials: Sequence[dict]) -> dict[tuple[str, str], dict]:
+    """{(Spec.grid, method): {"rate", "grid": {rate: score on valid, None if diverged}}}. The rate with the best score is chosen: the mean
+    BLEU, or for plain text minus the perplexity. A diverged rate is never chosen over one that is not."""
     chosen = {}
-    for method in methods:
-        scores = {trial["learning_rate"]: None if "diverged" in trial else trial["mean"]["bleu"]
-                  for trial in trials if trial["method"] == method}
-        best = max(scores, key=lambda rate: -1 if scores[rate] is None else scores[rate])
-        chosen[method] = {"rate": best, "grid": {str(rate): bleu for rate, bleu in scores.items()}}
+    for kind, method in needed:
+        scores = {trial["learning_rate"]: None if "diverged" in trial else valid_score(trial)
+                  for trial in trials if (trial["kind"], trial["method"]) == (kind, method)}
+        best = max(scores, key=lambda rate: float("-inf") if scores[rate] is None else scores[rate])
+        chosen[kind, method] = {"rate": best, "grid": {str(rate): score for rate, score in scores.items()}}
     return chosen
+
+
+def valid_score(trial: dict) -> float:
+    return -sum(trial["perplexity"].values()) if trial["kind"] == "grid-sparse" else trial["mean"]["bleu"]
 
 
 # ---------------------------------------------------------------- many runs
@@ -90,7 +85,7 @@ def perform(specs: Sequence[Spec], lab: Lab, chosen: dict, sentences: dict, each
     if waiting:
         print(f"{len(waiting)} runs to do, {len(results)} done before; about {left / 3600:.1f} hours on two cores", flush=True)
     start, total = time.time(), left
-    for spec, result in each([(spec, chosen.get(spec.method), sentences) for spec in waiting]):
+    for spec, result in each([(spec, chosen.get((spec.grid, spec.method)), sentences) for spec in waiting]):
         results[spec], left = result, left - spec.seconds(lab.config)
         ahead = (time.time() - start) / max(total - left, 1e-9) * left / 60
         print(f"{spec.path:54} BLEU {result['mean']['bleu']:6.2f} {'DIVERGED' if 'diverged' in result else ''}"
@@ -133,90 +128,3 @@ def _start(config, folder, threads):
 
 def _work(*task):
     return run(_lab, *task)
-
-
-# ---------------------------------------------------------------- one run
-def run(lab: Lab, spec: Spec, chosen: dict | None, sentences: dict) -> dict:
-    """Train as `spec` says from a copy of the base model, measure, and write the result file. Returns the result."""
-    start, config, method = time.time(), lab.config, METHODS[spec.method]
-    reset_peak_memory()
-    sets = lab.sets(**spec.sets, seed=spec.seed)
-    chosen = chosen or {"rate": None, "grid": {}}
-    result = {"kind": spec.kind, "method": spec.method, "about": method.about, "profile": config.profile, "seed": spec.seed,
-              "settings": dict(spec.settings), "train_pairs": spec.stages(config), "learning_rate": spec.rate or chosen["rate"],
-              "grid": chosen["grid"], "updates": spec.updates(config) if method.build else 0}
-    model, losses, curve = lab.fresh(), [], []
-    if method.build:
-        torch.manual_seed(spec.seed)
-        model = method.build(model, lab, sets, spec.seed)
-        result["trainable"] = count_trainable(model)
-        try:
-            for number, pairs in enumerate(spec.stages(config)):
-                losses += train(lab, spec, model, sets, pairs, result, number, curve)
-                if spec.kind == "sequence":
-                    curve.append(brief(lab, spec, model, sets, (number + 1) * result["updates"] // len(spec.stages(config))))
-        except FloatingPointError as error:
-            result["diverged"] = str(error)
-    trained = time.time() - start
-    on_valid = spec.kind == "grid"
-    scores = lab.translations(model, lab.valid if on_valid else lab.test, spec.tested(config),
-                              sentences["grid" if on_valid else "test"] or spec.sentences,
-                              bootstrap=1000 if spec.kind == "main" else 0, keep_hypotheses=spec.kind == "main",
-                              n_shots=method.shots, shots_from=lab.train)
-    if spec.kind == "main":
-        write_hypotheses(lab.folder / spec.path, {pair: scores[pair].pop("hypotheses") for pair in spec.tested(config)})
-    if spec.kind != "grid" and not method.shots:
-        result |= lab.elsewhere(model, sets)
-    result |= {"loss": [round(x, 4) for x in losses[::10]], "curve": curve, "mean": scores.pop("mean"),
-               "signature": scores.pop("signature"), "pairs": scores, "sentences": next(iter(scores.values()))["n"],
-               "training_seconds": round(trained, 1), "seconds": round(time.time() - start, 1),
-               "peak_memory_mb": peak_memory_mb(), "threads": torch.get_num_threads(),
-               "neuron_sets": sets.hash(), "layers": sets.layers, "base_model": lab.model, "corpus": lab.corpus,
-               "finetune": {k: v for k, v in vars(config.finetune).items() if k not in ("learning_rate", "seed", "updates", "progress")},
-               "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}}
-    write_text(lab.folder / spec.path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    shutil.rmtree(lab.folder / "unfinished" / spec.path, ignore_errors=True)
-    return result
-
-
-def train(lab: Lab, spec: Spec, model, sets, pairs: list[str], result: dict, stage: int, curve: list) -> list[float]:
-    """One stage's losses; points of the learning curve are appended to `curve`."""
-    config, kl = lab.config, METHODS[spec.method].kl
-    settings = replace(config.finetune, learning_rate=result["learning_rate"], seed=spec.seed, progress=False, kl_weight=kl,
-                       updates=result["updates"] // len(result["train_pairs"]))
-
-    points = spec.curve_points(config)
-
-    def callback(update):
-        if update in points:
-            curve.append(brief(lab, spec, model, sets, update))
-    # a curve's points are not in a checkpoint: such a run, half as long as others, starts again when it was killed
-    checkpoints = None if points else lab.folder / "unfinished" / spec.path / str(stage)
-    return finetune(model, lab.tokenizer, lab.train, pairs, settings, output_dir=checkpoints, template=config.corpus.template,
-                    callback=callback if points else None, kl_texts=lab.kl_texts() if kl else None)["loss"]
-
-
-def brief(lab: Lab, spec: Spec, model, sets, update: int) -> dict:
-    """A point of a learning curve: BLEU per pair on some test sentences, and the measures elsewhere."""
-    scores = lab.translations(model, lab.test, spec.tested(lab.config), spec.sentences, bootstrap=0)
-    return {"update": update, "bleu": {pair: scores[pair]["bleu"] for pair in spec.tested(lab.config)}, **lab.elsewhere(model, sets)}
-
-
-def write_hypotheses(path: Path, hypotheses: dict[str, list[str]]) -> None:
-    """The translations beside a result file, compressed: significance can be computed again without a model."""
-    with atomic_path(path.with_suffix(".hypotheses.xz")) as temporary:
-        temporary.write_bytes(lzma.compress(json.dumps(hypotheses, ensure_ascii=False).encode(), preset=6))
-
-
-def reset_peak_memory() -> None:
-    """Start a new high-water mark (Linux; elsewhere it stays that of the process)."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory_mb() -> int:
-    """The process's peak resident memory since `reset_peak_memory`."""
-    with contextlib.suppress(OSError):
-        status = Path("/proc/self/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) // 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

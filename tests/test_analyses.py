@@ -10,6 +10,7 @@ from lander_helpers import quick
 
 from lander_lite import analyses
 from lander_lite.analyses import ANALYSES, analyse
+from lander_lite.analyses_neighbours import agreement
 from lander_lite.analyses_scores import blocks, interval, plain, spread
 from lander_lite.awareness import score_awareness
 from lander_lite.config import LanderConfig
@@ -17,7 +18,7 @@ from lander_lite.corpus import texts
 from lander_lite.lab import Lab
 from lander_lite.layers import detect_layers
 from lander_lite.model import feed_forwards, fingerprint
-from lander_lite.neurons import categorize
+from lander_lite.neurons import NeuronSets, categorize
 from lander_lite.study import study
 
 KEYS = {
@@ -33,7 +34,11 @@ KEYS = {
               "spread_over_tokens", "spread_by_layer", "bleu", "learned_minus"},
     "profile": {"languages", "layers", "blocks", "sentences", "random_sets", "classes", "tokens_per_class", "per_token",
                 "own_over_other_texts", "activation_explains", "awareness_share", "neurons_by_layer", "share_in_upper_half", "strongest",
-                "top_tokens_in_own_texts"}}
+                "top_tokens_in_own_texts"},
+    "features": {"largest", "prompts_per_direction", "d_model", "pairs", "stand_out", "control_same", "difference", "control_independent",
+                 "overlap", "control_overlap_same", "control_overlap_random", "by_pair", "control_by_pair"}}
+KEYS["lape"] = KEYS["switching"] | {"top_rate", "sentences_read", "counts", "share_of_layers", "neurons_by_layer", "control_equal",
+                                    "agreement_of_halves", "control_random_halves"}
 
 
 class ToyLab(Lab):
@@ -173,3 +178,10 @@ def test_the_study_makes_them_last_and_needs_no_runs(lab, monkeypatch):
     monkeypatch.setitem(module, "perform", lambda *a, **k: [])
     study(lab.config, kinds=["main"], methods=["zero-shot"], output_dir=lab.folder)
     assert calls == [lab]
+
+
+def test_agreement_is_jaccard_over_all_layers():
+    def sets(en, de):
+        return NeuronSets([0, 1], ["en", "de"], {}, {"en": en, "de": de}, 8, {}, "lape")
+    first, second = sets({0: [1, 2], 1: [3]}, {0: [4]}), sets({0: [1], 1: [3, 2]}, {1: [4]})
+    assert agreement(first, second) == {"en": 2 / 4, "de": 0.} and agreement(first, first) == {"en": 1., "de": 1.}

@@ -19,6 +19,7 @@ from lander_lite.forgetting import (
     equal_gain,
     matrices,
     over_seeds,
+    pruned,
     seeds,
     sequence,
     stored,
@@ -156,8 +157,8 @@ def test_the_exercise_takes_the_right_answer_and_explains_wrong_ones(capsys):
 def test_pictures_show_intervals_over_seeds_and_leave_missing_cells_empty():
     from matplotlib import pyplot
 
-    from lander_lite.plots import cross, grouped_bars, heatmap, panels
-    figure, axes = panels(1, 3)
+    from lander_lite.plots import cross, grouped_bars, heatmap, interval_line, panels
+    figure, axes = panels(1, 4)
     heatmap(axes[0], [[1, np.nan], [2, -3]], "ab", "cd", "x", fmt="+.0f")
     assert sorted(text.get_text() for text in axes[0].texts) == ["+1", "+2", "-3"]
     cross(axes[1], [1, 2, 3], [5, 5, 5], label="three")
@@ -165,4 +166,15 @@ def test_pictures_show_intervals_over_seeds_and_leave_missing_cells_empty():
     assert axes[1].lines[0].get_xdata() == pytest.approx([2 - 2.484, 2 + 2.484], abs=1e-3) and len(axes[1].lines) == 4
     grouped_bars(axes[2], {"a": [[1., 2.], [3., 3.5]], "b": [[2.], [1.]]}, ["x", "y"], "value", {"a": "gold"})
     assert [bar.get_height() for bar in axes[2].patches] == [1.5, 3.25, 2, 1]
+    interval_line(axes[3], {1: {"mean": 2., "interval": [1., 3.]}, 2: {"mean": 4., "interval": [3., 5.]},
+                            3: {"mean": None, "interval": None}, 4: {"mean": 9., "interval": None}})
+    assert axes[3].lines[0].get_ydata().tolist() == [2., 4., 9.] and axes[3].collections[0].get_paths()[0].vertices[:, 0].max() == 2
     pyplot.close(figure)
+
+
+def test_a_pruning_run_is_a_point_per_sparsity():
+    run = {"curve": [{"sparsity": .1, "facts": {"en": 1.}}], "sparsity": .2, "pairs": {"en-de": {"bleu": 3.}}, "perplexity": {},
+           "facts": {"en": .5}}
+    found = pruned(run)
+    assert {sparsity: point["facts"]["en"] for sparsity, point in found.items()} == {.1: 1., .2: .5} and found[.2]["bleu"] == {"en-de": 3.}
+    assert list(pruned({**run, "curve": [], "sparsity": 0.})) == [0.]
