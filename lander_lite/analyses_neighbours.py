@@ -26,12 +26,12 @@ def lape(lab: Lab) -> dict:
     return plain({"top_rate": TOP_RATE, "sentences_read": 2 * size, "counts": dict(zip(sets.languages, counts)),
                   "share_of_layers": counts.sum(dim=0).sort(descending=True).values.cumsum(0) / counts.sum(),
                   "neurons_by_layer": counts.sum(dim=0), "control_equal": 1 / lab.n_layers,
-                  "agreement_of_halves": agreement(first, second),
-                  "control_random_halves": [agreement(first, random_neurons(second, seed)) for seed in range(BLOCKS)],
+                  "agreement_of_halves": agreement_by_language(first, second),
+                  "control_random_halves": [agreement_by_language(first, random_neurons(second, seed)) for seed in range(BLOCKS)],
                   **switched(lab, sets)})
 
 
-def agreement(first: NeuronSets, second: NeuronSets) -> dict[str, float]:
+def agreement_by_language(first: NeuronSets, second: NeuronSets) -> dict[str, float]:
     """Jaccard index of each language's neurons, all layers together."""
     def members(sets, language):
         return {(layer, neuron) for layer, found in sets.specific[language].items() for neuron in found.tolist()}

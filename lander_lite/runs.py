@@ -41,9 +41,9 @@ def run(lab: Lab, spec: Spec, chosen: dict | None, sentences: dict) -> dict:
               "grid": chosen["grid"], "updates": spec.updates(config) if method.build else 0}
     model, losses, curve = lab.fresh(), [], []
     if method.build:
-        model, losses = tuned(lab, spec, model, sets, result, curve)
+        model, losses = tuned_model(lab, spec, model, sets, result, curve)
     if method.prune:
-        model = pruned(lab, spec, sets, result, curve)
+        model = pruned_model(lab, spec, sets, result, curve)
     ready, on_valid = time.time() - start, spec.kind.startswith("grid")
     scores = lab.translations(model, lab.valid if on_valid else lab.test, spec.tested(config),
                               sentences["grid" if on_valid else "test"] or spec.sentences,
@@ -70,7 +70,7 @@ def run(lab: Lab, spec: Spec, chosen: dict | None, sentences: dict) -> dict:
 
 
 # ---------------------------------------------------------------- tuning
-def tuned(lab: Lab, spec: Spec, model, sets, result: dict, curve: list) -> tuple:
+def tuned_model(lab: Lab, spec: Spec, model, sets, result: dict, curve: list) -> tuple:
     """(the tuned model, its losses): `result` learns the number of trained scalars, and whether the run diverged; `curve` its points."""
     torch.manual_seed(spec.seed)
     model, losses = METHODS[spec.method].build(model, lab, sets, spec.seed), []
@@ -111,7 +111,7 @@ def brief(lab: Lab, spec: Spec, model, sets, **at) -> dict:
 
 
 # ---------------------------------------------------------------- two neighbours
-def pruned(lab: Lab, spec: Spec, sets, result: dict, curve: list):
+def pruned_model(lab: Lab, spec: Spec, sets, result: dict, curve: list):
     """The base model pruned to the highest of SPARSITIES; `curve` learns the points of those below. The seed draws the calibration text."""
     metric, text = METHODS[spec.method].prune
     prompts, other = lab.calibration(text, spec.seed), lab.calibration("monolingual", spec.seed)

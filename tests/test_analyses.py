@@ -10,7 +10,7 @@ from lander_helpers import quick
 
 from lander_lite import analyses
 from lander_lite.analyses import ANALYSES, analyse
-from lander_lite.analyses_neighbours import agreement
+from lander_lite.analyses_neighbours import agreement_by_language
 from lander_lite.analyses_scores import blocks, interval, plain, spread
 from lander_lite.awareness import score_awareness
 from lander_lite.config import LanderConfig
@@ -184,4 +184,4 @@ def test_agreement_is_jaccard_over_all_layers():
     def sets(en, de):
         return NeuronSets([0, 1], ["en", "de"], {}, {"en": en, "de": de}, 8, {}, "lape")
     first, second = sets({0: [1, 2], 1: [3]}, {0: [4]}), sets({0: [1], 1: [3, 2]}, {1: [4]})
-    assert agreement(first, second) == {"en": 2 / 4, "de": 0.} and agreement(first, first) == {"en": 1., "de": 1.}
+    assert agreement_by_language(first, second) == {"en": 2 / 4, "de": 0.} and agreement_by_language(first, first) == {"en": 1., "de": 1.}
