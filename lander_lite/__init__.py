@@ -13,7 +13,9 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "config": ["LanderConfig"],
-    "model": ["load_model", "blocks", "feed_forwards", "FeedForward", "fingerprint"],
+    "model": ["load_model"],
+    "feedforward": ["FeedForward"],
+    "structure": ["blocks", "feed_forwards", "fingerprint"],
     "corpus": ["load_corpus", "load_mono"],
     "layers": ["detect_layers", "LayerScores"],
     "awareness": ["score_awareness", "AwarenessScores", "exact_ablation"],

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from .corpus import batches, collate, prompt_ids, texts
-from .model import FeedForward, feed_forwards, fingerprint, input_device, unwrap
+from .feedforward import FeedForward
 from .neuronsets import NeuronSets
+from .structure import feed_forwards, fingerprint, input_device, unwrap
 
 CHUNK = 32                                              # batches of text in memory at a time, sorted by length
 
@@ -191,7 +192,7 @@ def active_tokens(model, tokenizer, sentences: Iterable[str], batch_size: int, m
 
     def count(index: int):
         def hook(module, args, output):                 # (batch, token, d_ff)
-            active = torch.gt(output, 0, out=torch.empty_like(output, dtype=torch.float32)).flatten(0, 1)      # 0 or 1
+            active = torch.gt(output, 0, out=torch.empty_like(output, dtype=torch.float32)).flatten(0, -2)     # 0 or 1
             counts[index] = counts[index].to(output.device) + (mask.to(output.device) @ active).long()
         return hook
 

@@ -15,8 +15,9 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from .corpus import batches, check_pairs, collate, encode, parse_pair, prompt_ids, texts
+from .feedforward import FeedForward
 from .layers import LayerScores
-from .model import FeedForward, feed_forwards, fingerprint, input_device
+from .structure import feed_forwards, fingerprint, input_device
 from .tensorfiles import read_tensors, write_tensors
 
 KIND = "lander_lite.AwarenessScores/1"
@@ -124,9 +125,9 @@ def exact_ablation(
     off = neurons[:0]
 
     def switch_off(module, args):
-        h = args[0].clone()  # (copy · sentence, token, d_ff)
+        h = args[0].clone()  # (copy · sentence, token, d_ff), or the first two in one dimension
         for copy, neuron in enumerate(off.tolist()):
-            h[copy * (len(h) // len(off)) : (copy + 1) * (len(h) // len(off)), :, neuron] = 0
+            h[copy * (len(h) // len(off)) : (copy + 1) * (len(h) // len(off)), ..., neuron] = 0
         return (h, *args[1:])
 
     with ExitStack() as stack, _evaluation(model), torch.inference_mode():
@@ -240,7 +241,8 @@ def _mean_scores(
             loss = _sentence_losses(model, batch).sum()
             gradients = torch.autograd.grad(loss, [neurons[feed_forward.name] for feed_forward in chosen])
             for index, (feed_forward, gradient) in enumerate(zip(chosen, gradients, strict=True)):
-                effect = (neurons[feed_forward.name].detach().float() * gradient.float()).abs()  # (sentence, token, d_ff)
+                effect = (neurons[feed_forward.name].detach().float() * gradient.float()).abs()
+                effect = effect.view(*batch["attention_mask"].shape, -1)  # (sentence, token, d_ff); OPT has them in one dimension
                 weight = batch["attention_mask"].to(effect.device) / batch["attention_mask"].sum(dim=1, keepdim=True).to(effect.device)
                 totals[index] += torch.einsum("stn,st->n", effect, weight).cpu()
             neurons.clear()

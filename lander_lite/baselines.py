@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .model import blocks, feed_forwards, unwrap
+from .feedforward import module_of
+from .structure import blocks, feed_forwards, sizes, unwrap
 
 # the linear layers that make keys and values; BLOOM and Baichuan make them together with the queries
 KEY_VALUE = ("k_proj", "v_proj", "query_key_value", "qkv_proj", "W_pack")
@@ -59,9 +60,9 @@ class Adapter(nn.Module):
     def __init__(self, linear: nn.Module, bottleneck: int):
         super().__init__()
         self.base_layer, self.enabled = linear, True
-        self.in_features, self.out_features = linear.in_features, linear.out_features     # model.feed_forwards looks for the sizes
-        self.down, self.up = (nn.Linear(*sizes, dtype=torch.float32, device=linear.weight.device)
-                              for sizes in ((linear.out_features, bottleneck), (bottleneck, linear.out_features)))
+        self.in_features, self.out_features = sizes(linear)                # structure.feed_forwards looks for them
+        self.down, self.up = (nn.Linear(*shape, dtype=torch.float32, device=linear.weight.device)
+                              for shape in ((self.out_features, bottleneck), (bottleneck, self.out_features)))
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
 
@@ -79,9 +80,8 @@ def adapter(model: nn.Module, bottleneck: int = 64) -> nn.Module:
     for view in feed_forwards(model):
         if isinstance(view.down, Adapter):
             raise ValueError(f"{view.name} has an adapter already")
-        name = next(name for name, child in view.module.named_children() if child is view.down)
-        added.append(Adapter(view.down, bottleneck).train(view.down.training))
-        setattr(view.module, name, added[-1])
+        added.append(Adapter(module_of(view.down), bottleneck).train(model.training))
+        view.replace_down(added[-1])
     return _train_only(model, [p for a in added for part in (a.down, a.up) for p in part.parameters()])
 
 
@@ -98,6 +98,7 @@ def _peft(model: nn.Module, config) -> nn.Module:
     was_training = model.training
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")    # PEFT reads an attribute that transformers renamed
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")    # GPT-2's Conv1D: PEFT sets it right by itself
         return get_peft_model(model, config).train(was_training)    # new modules start in training mode: dropout would be on
 
 
@@ -127,7 +128,7 @@ def ia3(model: nn.Module) -> nn.Module:
     attention = [name for name in names.values() if name.rpartition(".")[2] in KEY_VALUE]
     if not attention:
         raise ValueError(f"{type(inner).__name__}: no layer for keys and values, looked for {', '.join(KEY_VALUE)}")
-    down = [names[view.down] for view in feed_forwards(inner)]
+    down = [names[module_of(view.down)] for view in feed_forwards(inner)]
     return _peft(model, IA3Config(target_modules=[*attention, *down], feedforward_modules=down, task_type="CAUSAL_LM"))
 
 

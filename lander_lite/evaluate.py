@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from .corpus import batches, check_pairs, collate, languages_of, one_line, parse_pair, prompt, prompt_ids, texts
 from .langid import LanguageId
-from .model import input_device
+from .structure import input_device
 
 LANGUAGE_ID_ROWS = 1000                                # enough to tell the languages apart; more only costs time
 

@@ -11,7 +11,7 @@ import torch
 from .convert import parse_pair
 from .corpus import LANGUAGE_NAMES, batches, check_pairs, collate, prompt, prompt_ids, texts
 from .evaluate import evaluating
-from .model import blocks, input_device, unwrap
+from .structure import blocks, input_device, unwrap
 
 
 def feature_magnitudes(model, tokenizer, prompts: Sequence[str | Sequence[int]], batch_size: int = 16,

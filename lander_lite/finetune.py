@@ -29,8 +29,8 @@ from .config import FinetuneConfig
 from .corpus import collate, encode, parse_pair
 from .distill import Teacher, encode_plain
 from .files import atomic_path
-from .model import unwrap
 from .monolingual import check_data, encode_text, plain_text
+from .structure import unwrap
 
 STATE = "state.pt"
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 from torch import nn
 
 from .config import LanderConfig
-from .model import blocks, feed_forwards
 from .routing import PartitionedFFN
+from .structure import blocks, feed_forwards
 
 
 def trains(*modules) -> bool:

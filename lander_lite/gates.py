@@ -10,7 +10,7 @@ import torch
 from .corpus import collate, encode
 from .evaluate import evaluating
 from .lander import LanderModel
-from .model import input_device
+from .structure import input_device
 
 
 def gate_values(
@@ -28,9 +28,9 @@ def gate_values(
         for layer, ffn in lander.partitioned.items():
             stack.callback(ffn.register_forward_pre_hook(lambda module, args, layer=layer: seen.__setitem__(layer, args[0])).remove)
         lander(**batch, use_cache=False)
-        gates = torch.stack([ffn.router.gate(seen[layer])[..., 0].cpu() for layer, ffn in lander.partitioned.items()])
+        gates = torch.stack([ffn.router.gate(seen[layer]).flatten().cpu() for layer, ffn in lander.partitioned.items()])
     real = batch["attention_mask"].bool().cpu()
-    return gates[:, real], batch["input_ids"].cpu()[real], (labels != -100).cpu()[real]
+    return gates[:, real.flatten()], batch["input_ids"].cpu()[real], (labels != -100).cpu()[real]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 from .config import resolve
 from .corpus import batches, collate, prompt_ids, texts
 from .evaluate import evaluating, perplexity
-from .model import input_device
+from .structure import input_device
 from .textfiles import json_rows
 
 WITHOUT_SPACES = ("zh", "ja", "th")                     # the answer follows the prompt directly

@@ -18,8 +18,9 @@ from .features import calibration_prompts
 from .kinds import PLAIN_TEXT, Spec
 from .knowledge import fact_recall, load_facts, per_language_perplexity
 from .layers import LayerScores, detect_layers
-from .model import feed_forwards, fingerprint, load_model
+from .model import load_model
 from .neurons import NeuronSets, categorize, xie_split
+from .structure import feed_forwards, fingerprint
 
 KL_SENTENCES = 300                                     # per language, from the training corpus
 MONO_SENTENCES = 100                                   # per language, for perplexity

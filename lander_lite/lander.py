@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from .files import atomic_path
-from .model import feed_forwards, fingerprint
 from .neurons import NeuronSets
 from .routing import ROUTINGS, PartitionedFFN, languages_of_pair
+from .structure import feed_forwards, fingerprint
 
 SLICES, SETS, CONFIG = "lander_model.safetensors", "neuron_sets.safetensors", "lander_config.json"
 
@@ -75,7 +75,7 @@ class LanderModel(nn.Module):
             ffn = PartitionedFFN(view, sets.general[layer], {lang: sets.specific[lang][layer] for lang in sets.languages},
                                  {lang: phi[lang][layer] for lang in sets.languages} if phi else None,
                                  config.routing, config.other_specific, getattr(torch, config.dtype) if config.dtype else None)
-            model.set_submodule(view.name, ffn)
+            view.replace(ffn)
             self._views[layer] = ffn
         self.train(model.training)                          # new modules start in training mode: dropout would be on in an eval model
 
@@ -197,7 +197,7 @@ class LanderModel(nn.Module):
 
     def _unwrap(self, merge: bool) -> nn.Module:
         for ffn in self._views.values():
-            self.base_model.set_submodule(ffn.ffn.name, ffn.restore(merge))
+            ffn.ffn.replace(ffn.restore(merge))
         for name, p in self.base_model.named_parameters():
             p.requires_grad_(self._required[name])
         return self.base_model

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from .corpus import batches, check_pairs, collate, encode, parse_pair
 from .files import write_text
-from .model import blocks, input_device, unwrap
+from .structure import blocks, input_device, unwrap
 
 MEASURES = {"signed": "delta", "absolute": "absolute", "cosine": "cosine"}
 KIND = "lander_lite.LayerScores/1"

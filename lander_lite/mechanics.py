@@ -13,8 +13,8 @@ from torch import nn
 
 from .corpus import batches, collate, prompt_ids
 from .evaluate import evaluating
-from .model import blocks, feed_forwards, input_device, unwrap
 from .neuronsets import NeuronSets
+from .structure import blocks, feed_forwards, input_device, unwrap
 
 
 def weight_change(before: nn.Module, after: nn.Module, sets: NeuronSets, language: str | None = None) -> dict[str, dict[int, float]]:

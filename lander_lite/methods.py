@@ -13,8 +13,8 @@ from torch import nn
 
 from . import baselines
 from .lander import LanderTuningConfig, get_lander_model
-from .model import blocks, feed_forwards
 from .neurons import random_neurons
+from .structure import blocks, feed_forwards
 
 
 @dataclass(frozen=True)

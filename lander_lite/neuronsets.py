@@ -14,7 +14,7 @@ import torch
 
 from .corpus import parse_pair
 from .files import atomic_path
-from .model import fingerprint
+from .structure import fingerprint
 from .tensorfiles import read_tensors, write_tensors
 
 FORMAT = "lander_lite.NeuronSets/1"

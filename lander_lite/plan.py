@@ -18,9 +18,10 @@ from .config import LanderConfig
 from .convert import nearest
 from .footprint import Shape, autocast_bytes, kept_bytes, pass_flops
 from .methods import METHODS, TUNED
-from .model import _random_model, feed_forwards, fingerprint, model_source, unwrap
+from .model import _random_model, model_source
 from .neurons import NeuronSets
 from .routing import PartitionedFFN
+from .structure import feed_forwards, fingerprint, unwrap
 
 GPUS = {"T4": 16, "RTX 4090": 24, "A100 40GB": 40, "L40S": 48, "A6000": 48, "A100 80GB": 80, "H100": 80, "H200": 141}    # GB
 MARGIN = .1                                            # of the memory, left free for CUDA itself, libraries and fragmentation

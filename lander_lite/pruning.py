@@ -22,7 +22,7 @@ from .corpus import batches, collate, texts
 from .evaluate import evaluate, evaluating, perplexity
 from .features import calibration_prompts, encode_prompts
 from .files import write_text
-from .model import blocks, input_device
+from .structure import blocks, input_device
 
 METRICS = ("wanda", "translation", "translation_minus_other", "magnitude", "random")
 WITHOUT_TEXT = ("magnitude", "random")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .corpus import parse_pair
-from .model import FeedForward
+from .feedforward import FeedForward
 
 ROUTINGS = ("none", "literal", "corrected", "learned")
 
@@ -106,9 +106,12 @@ class PartitionedFFN(nn.Module):
         super().__init__()
         if ffn.up.weight.dim() != 2 or not ffn.up.weight.is_floating_point():
             raise ValueError(f"{ffn.name}: the weights are quantised to {ffn.up.weight.dtype}; load the model in float32 or bfloat16")
+        if ffn.act is None:
+            raise ValueError(f"{ffn.name}: found no activation function among the attributes of {type(ffn.module).__name__}")
         self.ffn, self.base, self.routing = ffn, ffn.module, routing
         self.drop = (other_specific or ("drop" if routing in ("literal", "corrected") else "keep")) == "drop"
         self.enabled, self.pair = True, None
+        self.dropouts = [child for child in ffn.module.children() if isinstance(child, nn.Dropout)]      # children of base, listed
         device = ffn.up.weight.device
         members: dict[int, list[str]] = {i: ["general"] for i in general.tolist()}
         for language, neurons in specific.items():
@@ -165,6 +168,8 @@ class PartitionedFFN(nn.Module):
             output = output + self._rest(hidden_states)
         if self.ffn.down.bias is not None:
             output = output + self.ffn.down.bias             # once, whatever the number of parts
+        for dropout in self.dropouts:                       # GPT-2 has one at its end
+            output = dropout(output)
         if residual is None:
             return output
         return residual + F.dropout(output, getattr(self.base, "hidden_dropout", 0.), self.training)
@@ -199,10 +204,10 @@ class PartitionedFFN(nn.Module):
     def _reorder(self, order: torch.Tensor) -> None:
         for linear in (self.ffn.up, self.ffn.gate):
             if linear is not None:
-                linear.weight.data = linear.weight.data[order]
+                linear.weight.copy_(linear.weight[order])       # in place: a Projection's weight is a view
                 if linear.bias is not None:
-                    linear.bias.data = linear.bias.data[order]
-        self.ffn.down.weight.data = self.ffn.down.weight.data[:, order]
+                    linear.bias.copy_(linear.bias[order])
+        self.ffn.down.weight.copy_(self.ffn.down.weight[:, order])
 
     @torch.no_grad()
     def restore(self, merge: bool) -> nn.Module:

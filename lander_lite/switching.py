@@ -13,9 +13,10 @@ from torch import nn
 
 from .corpus import batches, collate, prompt_ids
 from .evaluate import evaluating, perplexity, translate
+from .feedforward import FeedForward
 from .langid import LanguageId
-from .model import FeedForward, feed_forwards, input_device
 from .neuronsets import NeuronSets
+from .structure import feed_forwards, input_device
 
 
 @contextmanager
@@ -116,8 +117,9 @@ def sentence_activations(model: nn.Module, tokenizer, sentences: Sequence[str], 
             for rows in batches(examples, batch_size, key=lambda example: len(example["input_ids"])):
                 batch = collate(tokenizer, [examples[row] for row in rows], device=input_device(model))
                 model(**batch, use_cache=False)
-                h = seen.pop().float()  # (sentence, token, d_ff)
+                h = seen.pop().float()
                 mask = batch["attention_mask"].to(h.device).unsqueeze(-1)
+                h = h.view(*mask.shape[:2], -1)  # (sentence, token, d_ff)
                 means[rows] = ((h * mask).sum(dim=1) / mask.sum(dim=1)).cpu()
     finally:
         hook.remove()

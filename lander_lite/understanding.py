@@ -13,9 +13,9 @@ from torch import nn
 
 from .awareness import AwarenessScores, _chosen, _evaluation, _length, _plain, _sentence_losses
 from .corpus import batches, collate, prompt_ids
-from .model import input_device
 from .neurons import _normalized
 from .neuronsets import NeuronSets
+from .structure import input_device
 
 MAX_LENGTH = 256  # tokens of a sentence
 CLASSES = ("frequent word", "other word", "piece of a word", "punctuation")
@@ -49,8 +49,9 @@ def token_readings(
             loss = _sentence_losses(model, batch).sum()
             slopes = torch.autograd.grad(loss, caught) if gradients else None
         mask = batch["attention_mask"].bool()
-        h = torch.stack([x.detach()[mask.to(x.device)].float().cpu() for x in caught])
-        effect = torch.stack([g[mask.to(g.device)].float().cpu() for g in slopes]).mul_(h).abs_() if gradients else None
+        flat = mask.flatten()
+        h = torch.stack([x.detach().flatten(0, -2)[flat.to(x.device)].float().cpu() for x in caught])
+        effect = torch.stack([g.flatten(0, -2)[flat.to(g.device)].float().cpu() for g in slopes]).mul_(h).abs_() if gradients else None
         caught.clear()
         yield rows, batch["input_ids"][mask].cpu(), h.abs_(), effect
 

@@ -2,8 +2,8 @@
 import torch
 
 from lander_lite.config import FinetuneConfig
-from lander_lite.model import feed_forwards, fingerprint
 from lander_lite.neurons import NeuronSets
+from lander_lite.structure import feed_forwards, fingerprint
 
 LAYERS = [1, 3]
 

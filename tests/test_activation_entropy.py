@@ -20,7 +20,7 @@ from lander_lite.activation_entropy import (
     weights_per_neuron,
 )
 from lander_lite.corpus import texts
-from lander_lite.model import fingerprint
+from lander_lite.structure import fingerprint
 
 RATES = [(.01, .95, .95), (.05, .9, .95), (.3, .5, .8), (.5, .8, .3), (.99, .01, .01)]
 

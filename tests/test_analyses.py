@@ -17,8 +17,8 @@ from lander_lite.config import LanderConfig
 from lander_lite.corpus import texts
 from lander_lite.lab import Lab
 from lander_lite.layers import detect_layers
-from lander_lite.model import feed_forwards, fingerprint
 from lander_lite.neurons import NeuronSets, categorize
+from lander_lite.structure import feed_forwards, fingerprint
 from lander_lite.study import study
 
 KEYS = {

@@ -10,8 +10,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from lander_lite.awareness import AwarenessScores, exact_ablation, score_awareness
 from lander_lite.corpus import encode, parse_pair, texts
 from lander_lite.layers import LayerScores
-from lander_lite.model import feed_forwards, fingerprint
 from lander_lite.neurons import categorize, random_neurons
+from lander_lite.structure import feed_forwards, fingerprint
 
 LANGUAGES, QUIET = ["en", "de", "zh"], {"progress": False}
 

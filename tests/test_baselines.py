@@ -11,7 +11,7 @@ from lander_lite import baselines
 from lander_lite.evaluate import evaluate, translate
 from lander_lite.finetune import finetune
 from lander_lite.lander import LanderTuningConfig, get_lander_model
-from lander_lite.model import feed_forwards
+from lander_lite.structure import feed_forwards
 
 
 def trainable(model):

@@ -4,8 +4,8 @@ import torch
 
 from lander_lite.gates import constant_gate, gate_values
 from lander_lite.lander import LanderTuningConfig, get_lander_model
-from lander_lite.model import feed_forwards, fingerprint
 from lander_lite.neurons import NeuronSets
+from lander_lite.structure import feed_forwards, fingerprint
 
 EXAMPLES = [("the dog sleeps", "der Hund schläft"), ("he reads", "er liest")]
 

@@ -13,8 +13,8 @@ from transformers import BloomConfig
 from lander_lite import lander as lander_module
 from lander_lite.finetune import finetune
 from lander_lite.lander import LanderModel, LanderTuningConfig, get_lander_model
-from lander_lite.model import feed_forwards, fingerprint
 from lander_lite.neurons import NeuronSets, random_neurons
+from lander_lite.structure import feed_forwards, fingerprint
 
 FILES = {"lander_model.safetensors", "neuron_sets.safetensors", "lander_config.json"}
 

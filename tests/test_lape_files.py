@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lander_lite import LanderTuningConfig, get_lander_model
-from lander_lite.model import fingerprint
 from lander_lite.neurons import NeuronSets
+from lander_lite.structure import fingerprint
 from lander_lite.switching import switched_off
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from lander_lite.corpus import encode
 from lander_lite.layers import LayerScores, detect_layers
-from lander_lite.model import blocks, feed_forwards
+from lander_lite.structure import blocks, feed_forwards
 
 PAIRS = ["en-de", "zh-en"]
 

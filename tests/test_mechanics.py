@@ -10,7 +10,7 @@ from lander_helpers import disturb, make_sets
 from lander_lite import LanderTuningConfig, get_lander_model
 from lander_lite.corpus import texts
 from lander_lite.mechanics import alignment, cka, sentence_states, weight_change
-from lander_lite.model import feed_forwards
+from lander_lite.structure import feed_forwards
 
 
 def matrices(model, layer):

@@ -10,7 +10,8 @@ from torch import nn
 
 import lander_lite
 from lander_lite.config import ModelConfig
-from lander_lite.model import blocks, feed_forwards, fingerprint, input_device, load_model, unwrap
+from lander_lite.model import load_model
+from lander_lite.structure import blocks, feed_forwards, fingerprint, input_device, unwrap
 
 SMALL = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 
@@ -106,24 +107,6 @@ def test_replace_puts_another_module_in_its_place(model):
     assert not torch.allclose(model(ids).logits, before)
     ff.replace(ff.module)
     assert torch.equal(model(ids).logits, before)
-
-
-@pytest.mark.parametrize("config, width, gated", [
-    (transformers.OPTConfig(**SMALL, ffn_dim=40, word_embed_proj_dim=16), 40, False),
-    (transformers.GPTNeoXConfig(**SMALL, intermediate_size=40), 40, False),
-    (transformers.Qwen2Config(**SMALL, num_key_value_heads=1, intermediate_size=40), 40, True),
-    (transformers.MistralConfig(**SMALL, num_key_value_heads=1, intermediate_size=40), 40, True),
-])
-def test_other_architectures(config, width, gated):
-    found = feed_forwards(transformers.AutoModelForCausalLM.from_config(config))
-    assert [ff.d_ff for ff in found] == [width] * 2 and all((ff.gate is not None) == gated and callable(ff.act) for ff in found)
-
-
-@pytest.mark.parametrize("config", [transformers.GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=60, bos_token_id=1, eos_token_id=2),
-                                    transformers.MixtralConfig(**SMALL, num_key_value_heads=1, intermediate_size=40)])
-def test_unsupported_architectures_say_what_was_looked_for(config):
-    with pytest.raises(ValueError, match="Looked for .*Linear 16 -> d_ff"):
-        feed_forwards(transformers.AutoModelForCausalLM.from_config(config))
 
 
 def test_an_adapter_of_the_same_form_is_not_taken_for_the_feed_forward_network(model):

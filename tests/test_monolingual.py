@@ -11,9 +11,9 @@ from lander_lite.baselines import full, lora
 from lander_lite.corpus import texts
 from lander_lite.finetune import finetune, label_loss, latest_checkpoint
 from lander_lite.lander import LanderTuningConfig, get_lander_model
-from lander_lite.model import feed_forwards, fingerprint
 from lander_lite.monolingual import encode_text
 from lander_lite.neurons import NeuronSets
+from lander_lite.structure import feed_forwards, fingerprint
 
 MONO = {"zh": ["狗在睡觉", "一只猫吃鱼", "他读书"], "de": ["der Hund schläft", "er liest"]}
 

@@ -12,8 +12,8 @@ from lander_lite.exercises import check_07_entropy, check_08_removed
 from lander_lite.kinds import DEFAULT_METHODS, specs_of
 from lander_lite.lab import Lab
 from lander_lite.methods import METHODS, PRUNED
-from lander_lite.model import fingerprint
 from lander_lite.neuronsets import NeuronSets
+from lander_lite.structure import fingerprint
 from lander_lite.study import choose
 
 SPARSE = {"en": {2: [1]}, "de": {1: [3, 7], 3: [0]}, "zh": {0: [5]}}

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lander_lite.awareness import AwarenessScores
-from lander_lite.model import fingerprint
 from lander_lite.neurons import NeuronSets, _ranks, categorize, random_neurons, xie_split
+from lander_lite.structure import fingerprint
 
 LANGUAGES, LAYERS, WIDTH = ["en", "de", "zh-Hans"], [1, 4], 40
 

@@ -10,8 +10,8 @@ from lander_helpers import LAYERS, disturb, inputs, logits, make_sets
 from transformers import LlamaConfig
 
 from lander_lite.lander import LanderModel, LanderTuningConfig, get_lander_model
-from lander_lite.model import feed_forwards
 from lander_lite.routing import CAR, PartitionedFFN, awareness_share
+from lander_lite.structure import feed_forwards
 
 
 @pytest.fixture(params=["bloom", "llama", "llama-bias"])

@@ -10,8 +10,8 @@ from lander_lite import LanderTuningConfig, get_lander_model
 from lander_lite.corpus import texts
 from lander_lite.evaluate import perplexity
 from lander_lite.langid import LanguageId
-from lander_lite.model import feed_forwards, fingerprint
 from lander_lite.neurons import NeuronSets
+from lander_lite.structure import feed_forwards, fingerprint
 from lander_lite.switching import scaled, sentence_activations, steer, switched_off, switching_matrix
 
 

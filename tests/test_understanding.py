@@ -6,7 +6,7 @@ from transformers import AutoTokenizer
 from lander_lite import AwarenessScores, NeuronSets, random_neurons, score_awareness
 from lander_lite.config import data_dir
 from lander_lite.corpus import texts
-from lander_lite.model import feed_forwards
+from lander_lite.structure import feed_forwards
 from lander_lite.understanding import (
     CLASSES,
     awareness_share,
