@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
 from .config import LanderConfig, ModelConfig, data_dir, profiles, resolve
 from .files import no_bar_for_small_files
@@ -50,14 +50,20 @@ def load_model(
         model = _random_model(source, settings.architecture, dtype, options)
         tokenizer = _any_tokenizer(source, options)
     else:
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        weights = {"dtype": dtype, "device_map": device_map}
         if in_4bit or in_8bit:
             compute = torch.bfloat16 if dtype == "auto" else dtype
-            options["quantization_config"] = BitsAndBytesConfig(
+            weights["quantization_config"] = BitsAndBytesConfig(
                 load_in_4bit=in_4bit, load_in_8bit=in_8bit, bnb_4bit_compute_dtype=compute, bnb_4bit_quant_type="nf4"
             )
         with no_bar_for_small_files(source):
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, device_map=device_map, **options)
+            about = PreTrainedConfig.get_config_dict(source, revision=options["revision"])[0]
+            if about.get("model_type") == "baichuan" and not options["trust_remote_code"]:
+                from .baichuan import load_baichuan  # its imports take a while
+                model, tokenizer = load_baichuan(source, options["revision"], **weights)
+            else:
+                tokenizer = AutoTokenizer.from_pretrained(source, **options)
+                model = AutoModelForCausalLM.from_pretrained(source, **weights, **options)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.eval(), tokenizer
