@@ -6,23 +6,22 @@ from_pretrained, disable_adapter and merge_and_unload (LANDeRMT §3.2–3.3).
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from .files import atomic_path
 from .neurons import NeuronSets
 from .routing import ROUTINGS, PartitionedFFN, languages_of_pair
 from .structure import feed_forwards, fingerprint
+from .tensorfiles import read_tensors, write_tensors
 
-SLICES, SETS, CONFIG = "lander_model.safetensors", "neuron_sets.safetensors", "lander_config.json"
+MODEL, CONFIG, FORMAT = "lander_model.safetensors", "lander_config.json", "lander_lite.LanderModel/1"
+SETS = "neuron_sets."                                   # prefix of the indices' names in the file
 
 
 @dataclass
@@ -145,40 +144,31 @@ class LanderModel(nn.Module):
                 tensor.copy_(state[key])
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Write tuned slices, neuron sets (indices, awareness) and a JSON into `folder`. All three are written beside the old files before
-        the first one is replaced, so a full disk leaves a saved model as it was; after a kill between the replacements from_pretrained
-        refuses the mixture, by the save's id (a hash of its content) that each file carries."""
+        """Write tuned slices and gates, the neuron sets (indices, awareness) and how they are used into one file of `folder`, so that one
+        rename switches from the last save to this one; and a JSON beside it, for people and tools, which from_pretrained does not read.
+        Both are written before the first one is replaced: a full disk leaves a saved model as it was."""
         from . import __version__
         folder, sets = Path(folder), self.tuning.neuron_sets
-        state = {k: v.contiguous().cpu() for k, v in self.tuned_state_dict().items()}
-        about = {k: v for k, v in asdict_shallow(self.tuning).items() if k != "neuron_sets"}
+        indices, content = sets.as_tensors()
+        about = {k: v for k, v in vars(self.tuning).items() if k != "neuron_sets"}
         about |= {"base_model": self._fingerprint, "layers": sets.layers, "languages": sets.languages, "neuron_sets_hash": sets.hash(),
                   "base_model_name_or_path": getattr(self.base_model.config, "_name_or_path", None) or None,
                   "lander_lite_version": __version__}
-        digest = hashlib.sha256(json.dumps(about).encode())
-        for tensor in state.values():
-            digest.update(tensor.view(torch.uint8).numpy())
-        save_id = about["save_id"] = digest.hexdigest()[:16]
-        with atomic_path(folder / CONFIG) as config, atomic_path(folder / SLICES) as slices, atomic_path(folder / SETS) as indices:
-            replace(sets, provenance={**sets.provenance, "save_id": save_id}).save(indices)
-            save_file(state, slices, metadata={"save_id": save_id})
+        tensors = self.tuned_state_dict() | {SETS + name: tensor for name, tensor in indices.items()}
+        with atomic_path(folder / CONFIG) as config:
             config.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+            write_tensors(folder / MODEL, FORMAT, tensors, about | {"neuron_sets": content})
 
     @classmethod
     def from_pretrained(cls, model: nn.Module, folder: str | os.PathLike) -> LanderModel:
-        """Wrap `model` with what save_pretrained wrote. FileNotFoundError names a missing file, ValueError another base model."""
-        folder = Path(folder)
-        for name in (CONFIG, SETS, SLICES):
-            if not (folder / name).is_file():
-                raise FileNotFoundError(f"{folder / name} does not exist; from_pretrained wants a folder that save_pretrained wrote")
-        about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        sets, (state, metadata) = NeuronSets.load(folder / SETS), read_slices(folder / SLICES)
-        ids = {about.get("save_id"), metadata.get("save_id"), sets.provenance.pop("save_id", None)}
-        if len(ids) > 1:
-            raise ValueError(f"{folder}: its files come from different saves (one was cut short); write it again with save_pretrained")
+        """Wrap `model` with what save_pretrained wrote. FileNotFoundError names a missing file, ValueError a damaged one or another base
+        model."""
+        about, tensors = read_tensors(Path(folder) / MODEL, FORMAT)
+        indices = {name.removeprefix(SETS): tensor for name, tensor in tensors.items() if name.startswith(SETS)}
+        sets = NeuronSets.from_tensors(indices, about["neuron_sets"])
         replace(sets, model=about["base_model"]).check_model(model)
         lander = get_lander_model(model, LanderTuningConfig(sets, about["routing"], about["other_specific"], about["dtype"]))
-        lander.load_tuned_state_dict(state)
+        lander.load_tuned_state_dict({name: tensor for name, tensor in tensors.items() if not name.startswith(SETS)})
         return lander
 
     # ---- back to a plain model
@@ -201,17 +191,3 @@ class LanderModel(nn.Module):
         for name, p in self.base_model.named_parameters():
             p.requires_grad_(self._required[name])
         return self.base_model
-
-
-def asdict_shallow(config: LanderTuningConfig) -> dict:
-    return {name: getattr(config, name) for name in config.__dataclass_fields__}
-
-
-def read_slices(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """(tensors, metadata) of a saved slices file; ValueError when it is damaged."""
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            names = file.keys()                             # the file itself cannot be iterated
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error})") from error

@@ -151,19 +151,17 @@ class NeuronSets:
             raise ValueError(f"sets up to layer {self.layers[-1]} and neuron {self.d_ff - 1} do not fit a model of {actual['n_layers']} "
                              f"layers of {actual['d_ff']} neurons.")
 
-    def save(self, path: str | Path) -> None:
-        """Write one safetensors file (indices, awareness; the rest as JSON metadata), atomically."""
+    def as_tensors(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """(indices and awareness as named tensors, the rest as JSON can hold it), for a safetensors file."""
         tensors = {f"general.{layer}": indices for layer, indices in self.general.items()}
         tensors |= {f"specific.{name}.{layer}": indices for name, sets in self.specific.items() for layer, indices in sets.items()}
         for name, scores in (self.awareness or {}).items():
             tensors |= {f"awareness.{name}.{layer}": scores[layer] for layer in self.layers}
-        keys = ("layers", "languages", "d_ff", "model", "method", "provenance")
-        write_tensors(path, FORMAT, tensors, {key: getattr(self, key) for key in keys})
+        return tensors, {key: getattr(self, key) for key in ("layers", "languages", "d_ff", "model", "method", "provenance")}
 
     @classmethod
-    def load(cls, path: str | Path) -> NeuronSets:
-        """Read what `save` wrote. Raises FileNotFoundError; ValueError for any other file."""
-        content, tensors = read_tensors(path, FORMAT)
+    def from_tensors(cls, tensors: Mapping[str, torch.Tensor], content: dict[str, Any]) -> NeuronSets:
+        """What `as_tensors` gave."""
         layers, languages = content["layers"], content["languages"]
 
         def collect(prefix):
@@ -172,6 +170,16 @@ class NeuronSets:
         awareness = {language: scores for language in languages if (scores := collect(f"awareness.{language}"))}
         specific = {language: collect(f"specific.{language}") for language in languages}
         return cls(general=collect("general"), specific=specific, awareness=awareness or None, **content)
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file (indices, awareness; the rest as JSON metadata), atomically."""
+        write_tensors(path, FORMAT, *self.as_tensors())
+
+    @classmethod
+    def load(cls, path: str | Path) -> NeuronSets:
+        """Read what `save` wrote. Raises FileNotFoundError; ValueError for any other file."""
+        content, tensors = read_tensors(path, FORMAT)
+        return cls.from_tensors(tensors, content)
 
     @classmethod
     def from_lape_file(cls, path: str | Path, languages: Sequence[str], model=None) -> NeuronSets:

@@ -1,4 +1,5 @@
 """LanderModel: what training touches, merging, saving, switching off; each against the untouched base model."""
+import contextlib
 import copy
 import json
 import os
@@ -10,13 +11,12 @@ from lander_helpers import LAYERS, disturb, inputs, logits, make_sets, quick, sa
 from safetensors import safe_open
 from transformers import BloomConfig
 
-from lander_lite import lander as lander_module
 from lander_lite.finetune import finetune
 from lander_lite.lander import LanderModel, LanderTuningConfig, get_lander_model
 from lander_lite.neurons import NeuronSets, random_neurons
 from lander_lite.structure import feed_forwards, fingerprint
 
-FILES = {"lander_model.safetensors", "neuron_sets.safetensors", "lander_config.json"}
+FILES = {"lander_model.safetensors", "lander_config.json"}
 
 
 def wrap(model, sets=None, routing="none", pair="en-de", **settings):
@@ -176,17 +176,21 @@ def test_the_folder_holds_slices_indices_gates_and_a_json(model, tmp_path):
     with safe_open(tmp_path / "lander_model.safetensors", "pt") as file:
         saved = {key: file.get_slice(key).get_shape() for key in file.keys()}
     tuned = {name: list(p.shape) for name, p in lander.tuned_state_dict().items()}
+    indices = {name: shape for name, shape in saved.items() if name.startswith("neuron_sets.")}
+    assert {name.split(".")[1] for name in indices} == {"general", "specific", "awareness"}
+    saved = {name: shape for name, shape in saved.items() if name not in indices}
     assert saved == tuned and all(name.split(".")[1] in ("slices", "router") for name in saved)
     trainable, _ = lander.get_nb_trainable_parameters()
     weights = sum(torch.Size(shape).numel() for shape in saved.values())
     assert weights == trainable
-    assert (tmp_path / "lander_model.safetensors").stat().st_size < 4 * weights + 20_000 < 2 * sum(p.numel() for p in model.parameters())
+    size = 4 * weights + 8 * sum(torch.Size(shape).numel() for shape in indices.values()) + 20_000
+    assert (tmp_path / "lander_model.safetensors").stat().st_size < size < 4 * sum(p.numel() for p in model.parameters())
     about = json.loads((tmp_path / "lander_config.json").read_text())
     assert about["routing"] == "learned" and about["layers"] == LAYERS and about["base_model"]["model_type"] == model.config.model_type
 
 
 def break_write(monkeypatch, after):
-    """The disk is full at the `after`-th file or rename of the save."""
+    """The disk is full at the `after`-th file of the save."""
     calls = {"n": 0}
 
     def failing(function):
@@ -198,12 +202,11 @@ def break_write(monkeypatch, after):
         return wrapped
 
     import lander_lite.tensorfiles as tensorfiles
-    for module in (tensorfiles, lander_module):
-        monkeypatch.setattr(module, "save_file", failing(module.save_file))
+    monkeypatch.setattr(tensorfiles, "save_file", failing(tensorfiles.save_file))
     monkeypatch.setattr("pathlib.Path.write_text", failing(__import__("pathlib").Path.write_text))
 
 
-@pytest.mark.parametrize("after", [0, 1, 2])
+@pytest.mark.parametrize("after", [0, 1])
 def test_a_full_disk_leaves_the_saved_model_as_it_was(bloom, tmp_path, monkeypatch, after):
     """The second save has other neurons of the same sizes: a mixture of both would load without complaint."""
     base, second_base = copy.deepcopy(bloom), copy.deepcopy(bloom)
@@ -219,34 +222,35 @@ def test_a_full_disk_leaves_the_saved_model_as_it_was(bloom, tmp_path, monkeypat
     assert torch.equal(logits(LanderModel.from_pretrained(base, tmp_path).set_pair("en-de")), logits(first))
 
 
-@pytest.mark.parametrize("renames", [1, 2])
-def test_files_of_two_saves_are_not_mixed(bloom, tmp_path, monkeypatch, renames):
-    """Killed between the renames: the folder is refused, not loaded with one save's indices and another's weights."""
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_kill_at_any_rename_leaves_the_old_model_or_the_new_one(bloom, tmp_path, monkeypatch, renames):
     base, second_base = copy.deepcopy(bloom), copy.deepcopy(bloom)
-    wrap(bloom, make_sets(bloom)).save_pretrained(tmp_path)
-    second, done, replace = wrap(second_base, random_neurons(make_sets(second_base), 5)), [], os.replace
+    first = disturb(wrap(bloom, make_sets(bloom)))
+    first.save_pretrained(tmp_path)
+    second, done, replace = disturb(wrap(second_base, random_neurons(make_sets(second_base), 5)), seed=2), [], os.replace
 
     def killed(source, target):
-        target = str(target)
-        if target.startswith(str(tmp_path)) and os.path.basename(target) in FILES:
+        if os.path.basename(target) in FILES:
             done.append(target)
             if len(done) > renames:
                 raise KeyboardInterrupt
         replace(source, target)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
         patch.setattr(os, "replace", killed)
         second.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="different saves.*save_pretrained"):
-        LanderModel.from_pretrained(base, tmp_path)
+    assert len(done) == min(renames + 1, 2)
+    loaded = LanderModel.from_pretrained(base, tmp_path).set_pair("en-de")
+    assert torch.equal(logits(loaded), logits((second if renames else first).set_pair("en-de")))
 
 
-@pytest.mark.parametrize("missing", sorted(FILES))
-def test_a_missing_file_is_named(bloom, tmp_path, missing):
+def test_a_missing_file_is_named(bloom, tmp_path):
     base = copy.deepcopy(bloom)
     wrap(bloom).save_pretrained(tmp_path)
-    (tmp_path / missing).unlink()
-    with pytest.raises(FileNotFoundError, match=missing):
+    (tmp_path / "lander_config.json").unlink()                      # for people and tools only
+    LanderModel.from_pretrained(copy.deepcopy(base), tmp_path)
+    (tmp_path / "lander_model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="lander_model.safetensors"):
         LanderModel.from_pretrained(base, tmp_path)
     assert all(p.requires_grad for p in base.parameters())          # nothing was wrapped or frozen
 
