@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -23,6 +24,7 @@ STEPS = {
     "study": "methods side by side, each with its own learning rate      → DIR/KIND/*.json",
 }
 ORDER = ("detect", "score", "categorize", "finetune")
+SHARED = (*ORDER, "lape")                              # may run in several processes (accelerate launch)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -91,6 +93,13 @@ def configure(options: argparse.Namespace) -> tuple[LanderConfig, Path]:
 
 def execute(step: str, options: argparse.Namespace) -> None:
     config, folder = configure(options)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        if step not in SHARED:
+            raise ValueError(f"{step} runs in one process: start it without accelerate launch; these may have several: {', '.join(SHARED)}")
+        from .processes import is_main, start
+        start()
+        if not is_main():                              # one voice is enough
+            config.finetune.progress, sys.stdout = False, open(os.devnull, "w")
     if step == "translate" and len(config.corpus.pairs if options.pairs is None else options.pairs.split(",")) != 1:
         raise ValueError("translate takes one direction: --pairs en-de")
     if step == "plan":

@@ -12,6 +12,7 @@ from torch import nn
 from .corpus import batches, collate, prompt_ids, texts
 from .feedforward import FeedForward
 from .neuronsets import NeuronSets
+from .processes import add_up, rank, world
 from .structure import feed_forwards, fingerprint, input_device, unwrap
 
 CHUNK = 32                                              # batches of text in memory at a time, sorted by length
@@ -203,12 +204,14 @@ def active_tokens(model, tokenizer, sentences: Iterable[str], batch_size: int, m
         for index, feed_forward in enumerate(found):
             inner = feed_forward.gate if feed_forward.gate is not None else feed_forward.up
             stack.callback(inner.register_forward_hook(count(index)).remove)
-        while chunk := list(islice(examples, CHUNK * batch_size)):
+        mine = islice(examples, rank(), None, world())
+        while chunk := list(islice(mine, CHUNK * batch_size)):
             for rows in batches(chunk, batch_size, key=lambda example: len(example["input_ids"])):
                 batch = collate(tokenizer, [chunk[row] for row in rows], device=input_device(model))
                 mask = batch["attention_mask"].flatten().float()
                 tokens += sum(len(chunk[row]["input_ids"]) for row in rows)
                 body(**batch, use_cache=False)
+    tokens = int(add_up(torch.tensor(tokens)))
     if not tokens:
         raise ValueError("the sentences have no tokens.")
-    return torch.stack([layer.cpu() for layer in counts]), tokens
+    return add_up(torch.stack([layer.cpu() for layer in counts])), tokens

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from .corpus import batches, check_pairs, collate, encode, parse_pair, prompt_ids, texts
 from .feedforward import FeedForward
 from .layers import LayerScores
+from .processes import add_up, own_part
 from .structure import feed_forwards, fingerprint, input_device
 from .tensorfiles import read_tensors, write_tensors
 
@@ -82,8 +83,9 @@ def score_awareness(
         pre_activation: score what goes into the activation function instead (as the authors' code does).
         max_sentences: the first so many of each language or pair; None for all.
 
-    Needs one forward and one backward pass through activations; parameters get no gradient. Raises: ValueError for unknown
-    settings, layers out of range, an empty sentence, a pair that the corpus cannot serve; KeyError for a language it lacks.
+    Needs one forward and one backward pass through activations; parameters get no gradient. Several processes (accelerate launch) share
+    the sentences. Raises: ValueError for unknown settings, layers out of range, an empty sentence, a pair that the corpus cannot serve;
+    KeyError for a language it lacks.
     """
     chosen, selected = _chosen(model, layers)
     groups = _groups(tokenizer, corpus, languages, text, pairs, max_sentences, max_length, template)
@@ -211,13 +213,10 @@ def _sentence_losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.
     """Summed cross-entropy of each sentence's next tokens, float32 [sentence]. Position t predicts label t + 1: one shift."""
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
     labels = batch["labels"][:, 1:].to(logits.device)
-    losses = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), labels, ignore_index=-100, reduction="none")
-    return losses.sum(dim=1)
+    return F.cross_entropy(logits[:, :-1].float().transpose(1, 2), labels, ignore_index=-100, reduction="none").sum(dim=1)
 
 
-def _mean_scores(
-    model, tokenizer, chosen: list[FeedForward], examples: list[dict], pre_activation: bool, batch_size: int, bar
-) -> torch.Tensor:
+def _mean_scores(model, tokenizer, chosen: list[FeedForward], examples: list, pre_activation: bool, batch_size: int, bar) -> torch.Tensor:
     """Mean over sentences of the mean over tokens of |h · dL/dh|, float32 [layer, d_ff] on the CPU."""
     neurons: dict[str, torch.Tensor] = {}  # by module name: the order of backward calls does not matter
 
@@ -236,8 +235,9 @@ def _mean_scores(
     with ExitStack() as stack, _evaluation(model), torch.enable_grad():
         for feed_forward in chosen:
             stack.callback(watch(feed_forward).remove)
-        for rows in batches(examples, batch_size, key=_length):
-            batch = collate(tokenizer, [examples[row] for row in rows], device=input_device(model))
+        mine = own_part(examples)
+        for rows in batches(mine, batch_size, key=_length):
+            batch = collate(tokenizer, [mine[row] for row in rows], device=input_device(model))
             loss = _sentence_losses(model, batch).sum()
             gradients = torch.autograd.grad(loss, [neurons[feed_forward.name] for feed_forward in chosen])
             for index, (feed_forward, gradient) in enumerate(zip(chosen, gradients, strict=True)):
@@ -247,4 +247,4 @@ def _mean_scores(
                 totals[index] += torch.einsum("stn,st->n", effect, weight).cpu()
             neurons.clear()
             bar.update(len(rows))
-    return totals / len(examples)
+    return add_up(totals) / len(examples)

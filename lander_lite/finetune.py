@@ -11,28 +11,23 @@ import contextlib
 import functools
 import hashlib
 import inspect
-import json
 import math
-import os
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from tqdm.auto import tqdm
 
+from .checkpoints import latest_checkpoint, load_checkpoint, run_identity, save_checkpoint
 from .config import FinetuneConfig
 from .corpus import collate, encode, parse_pair
 from .distill import Teacher, encode_plain
-from .files import atomic_path
 from .monolingual import check_data, encode_text, plain_text
+from .processes import add_up, own_part, shard_on_cpu, whole, world
 from .structure import unwrap
-
-STATE = "state.pt"
 
 
 def finetune(model, tokenizer, corpus, pairs: Sequence[str], config: FinetuneConfig | None = None, *, output_dir=None, resume: bool = True,
@@ -66,29 +61,30 @@ def finetune(model, tokenizer, corpus, pairs: Sequence[str], config: FinetuneCon
     model.zero_grad(set_to_none=True)                   # a run cut short in this session leaves half an update's gradients
     teacher = Teacher(model) if plain else None
     original = teacher.weights(parameters) if teacher else {}
-    if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if config.gradient_checkpointing:                   # its name since transformers 5.2x; before, gradient_checkpointing_enable
+        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)({"use_reentrant": False})
     identity = run_identity(config, pairs, parameters, model, {**data, "kl": plain} if plain else data)
     start, log = 0, {"loss": [], "kl": []} if plain else {"loss": []}
     with prepared(model, parameters, config) as (accelerator, trained, optimizer, stateful):
+        parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}      # FSDP has put sharded ones in their place
         if output_dir is not None and resume and (latest := latest_checkpoint(output_dir)):
-            start, log = load_checkpoint(latest, identity, parameters, original, stateful)
+            start, log = load_checkpoint(latest, identity, parameters, original, optimizer, stateful)
         bar = tqdm(range(start, config.updates), initial=start, total=config.updates, desc="finetune", disable=not config.progress,
                    mininterval=1)
         for update in bar:
             pair, total = pairs[update % len(pairs)], 0.
             set_pair(pair)
             for part in range(config.accumulation):
-                rows = chosen_rows(len(data[pair]), config, pair, update // len(pairs) * config.accumulation + part)
+                rows = own_part(chosen_rows(len(data[pair]), config, pair, update // len(pairs) * config.accumulation + part))
                 batch = collate(tokenizer, [data[pair][row] for row in rows], device=accelerator.device)
                 with accelerator.autocast():
-                    loss = label_loss(trained, batch) / config.accumulation
+                    loss = label_loss(trained, batch) * share_of_labels(batch) / config.accumulation
                 if not torch.isfinite(loss):
                     raise diverged("loss", loss, update, pair, config, output_dir)
                 accelerator.backward(loss)
-                total += loss.item()
+                total += add_up(loss.detach()).item() / world()
             if teacher:
-                rows = chosen_rows(len(plain), config, "kl", update)
+                rows = own_part(chosen_rows(len(plain), config, "kl", update))
                 batch = collate(tokenizer, [plain[row] for row in rows], device=accelerator.device)
                 kl = teacher.divergence(trained, batch, accelerator.autocast)
                 if not torch.isfinite(kl):
@@ -96,7 +92,7 @@ def finetune(model, tokenizer, corpus, pairs: Sequence[str], config: FinetuneCon
                 accelerator.backward(config.kl_weight * kl)
                 log["kl"].append(kl.item())
             if config.max_grad_norm:
-                norm = accelerator.clip_grad_norm_(parameters.values(), config.max_grad_norm)
+                norm = whole(accelerator.clip_grad_norm_(parameters.values(), config.max_grad_norm))
                 if config.mixed_precision != "fp16" and not torch.isfinite(norm):     # fp16's loss scaling skips such updates itself
                     raise diverged("gradient norm", norm, update, pair, config, output_dir)
             optimizer.step()
@@ -110,7 +106,7 @@ def finetune(model, tokenizer, corpus, pairs: Sequence[str], config: FinetuneCon
                 model.train()                           # it may have left another mode, or pair
                 set_pair(pair)
             if output_dir is not None and config.save_every and ((update + 1) % config.save_every == 0 or update + 1 == config.updates):
-                save_checkpoint(Path(output_dir), update + 1, identity, parameters, original, stateful, log, config.keep)
+                save_checkpoint(Path(output_dir), update + 1, identity, parameters, original, optimizer, stateful, log, config.keep)
     return {**log, "updates": config.updates, "pairs": list(pairs), "learning_rate": config.learning_rate}
 
 
@@ -126,6 +122,15 @@ def label_loss(model, batch: dict) -> torch.Tensor:
     return F.cross_entropy(logits.float().flatten(0, 1), labels[:, first:].flatten().to(logits.device), ignore_index=-100)
 
 
+def share_of_labels(batch: dict) -> float:
+    """What the mean over this process's labels counts in the mean over all processes' labels, times their number, because gradients are
+    averaged over processes: with it, they are those of one process with the whole batch."""
+    if world() == 1:
+        return 1.
+    own = (batch["labels"][:, 1:] != -100).sum().double()
+    return float(own / add_up(own)) * world()
+
+
 @contextlib.contextmanager
 def prepared(model, parameters: dict, config: FinetuneConfig):
     """(accelerator, model, optimizer, {name: what else has a state}), the model in training mode; as it was afterwards."""
@@ -133,12 +138,16 @@ def prepared(model, parameters: dict, config: FinetuneConfig):
     # accelerate has one state for the whole process, and a run before this one may have had another precision or device
     if state and (state["_mixed_precision"] != config.mixed_precision or (state["device"].type == "cpu") != cpu):
         AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=cpu)
+    # a pair does not train every slice
+    accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=cpu,
+                              kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
     own_forward, was_training = model.__dict__.get("forward"), model.training
-    optimizer = torch.optim.AdamW(parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    sharded = shard_on_cpu(model)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, config))
-    trained, optimizer = accelerator.prepare(model, optimizer)
-    stateful = {"optimizer": optimizer, "schedule": schedule, **({"scaler": accelerator.scaler} if accelerator.scaler else {})}
+    trained, optimizer = (model, accelerator.prepare(optimizer)) if sharded else accelerator.prepare(model, optimizer)
+    stateful = {"schedule": schedule, **({"scaler": accelerator.scaler} if accelerator.scaler else {})}
     try:
         yield accelerator, trained.train(), optimizer, stateful
     finally:
@@ -196,55 +205,3 @@ def learning_rate_factor(step: int, config: FinetuneConfig) -> float:
         return (step + 1) / warmup
     progress = (step - warmup) / max(1, config.updates - warmup)
     return {"constant": 1., "linear": 1 - progress, "cosine": .5 * (1 + math.cos(math.pi * progress))}[config.schedule]
-
-
-# ---------------------------------------------------------------- checkpoints
-def run_identity(config: FinetuneConfig, pairs: Sequence[str], parameters: dict, model, data: dict) -> str:
-    """What must be equal for a checkpoint to belong to this run: settings, encoded data, parameters, and a LanderModel's neurons and
-    routing, which the parameters' shapes do not show."""
-    settings = {k: v for k, v in asdict(config).items() if k not in ("progress", "save_every", "keep")}
-    tuning = getattr(model, "tuning", None)
-    return json.dumps({"config": settings, "pairs": list(pairs), "parameters": {k: list(p.shape) for k, p in parameters.items()},
-                       "data": hashlib.sha256(json.dumps(data).encode()).hexdigest(),
-                       "tuning": tuning and [tuning.neuron_sets.hash(), tuning.routing, tuning.other_specific, tuning.dtype]},
-                      sort_keys=True)
-
-
-def latest_checkpoint(output_dir) -> Path | None:
-    """The newest complete checkpoint folder, or None."""
-    found = [folder for folder in Path(output_dir).glob("checkpoint-*") if (folder / STATE).is_file()]
-    return max(found, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
-
-
-def save_checkpoint(folder: Path, update: int, identity: str, parameters: dict, original: dict, stateful: dict, log: dict, keep: int):
-    """Trained parameters and the teacher's, states of optimiser and schedule, log, random states; the file appears whole or not at all."""
-    path = folder / f"checkpoint-{update}"
-    path.mkdir(parents=True, exist_ok=True)
-    state = {"identity": identity, "update": update, "parameters": {k: p.detach() for k, p in parameters.items()},
-             "original": {k: p.detach() for k, p in original.items()}, "states": {k: v.state_dict() for k, v in stateful.items()},
-             "log": log, "random": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
-    with atomic_path(path / STATE) as temporary:
-        torch.save(state, temporary)
-    number = {path: int(path.name.rpartition("-")[2]) for path in folder.glob("checkpoint-*")}
-    later = [path for path in number if number[path] > update]         # of an earlier run that resume=False gave up
-    older = sorted(set(number) - set(later), key=number.get)[:-keep]
-    for path in [*older, *later]:
-        os.replace(path / STATE, path / "old") if (path / STATE).exists() else None     # incomplete first, then gone
-        shutil.rmtree(path)
-
-
-def load_checkpoint(folder: Path, identity: str, parameters: dict, original: dict, stateful: dict) -> tuple[int, dict]:
-    """Put a checkpoint back; (update, log). torch.load reads tensors only (weights_only=True)."""
-    state = torch.load(folder / STATE, weights_only=True, map_location="cpu")
-    if state["identity"] != identity:
-        raise ValueError(f"{folder} belongs to a run with other settings, pairs or parameters; use another output_dir, or resume=False")
-    with torch.no_grad():
-        for own, saved in ((parameters, state["parameters"]), (original, state["original"])):
-            for name, p in own.items():
-                p.copy_(saved[name])
-    for name, part in stateful.items():
-        part.load_state_dict(state["states"][name])
-    torch.set_rng_state(state["random"])
-    for device, random in enumerate(state["cuda"][:torch.cuda.device_count()]):
-        torch.cuda.set_rng_state(random, device)
-    return state["update"], state["log"]

@@ -16,6 +16,7 @@ from torch import nn
 
 from .files import atomic_path
 from .neurons import NeuronSets
+from .processes import is_main, whole
 from .routing import ROUTINGS, PartitionedFFN, languages_of_pair
 from .structure import feed_forwards, fingerprint
 from .tensorfiles import read_tensors, write_tensors
@@ -131,7 +132,7 @@ class LanderModel(nn.Module):
     # ---- files
     def tuned_state_dict(self) -> dict[str, torch.Tensor]:
         """The tuned slices and gates alone: {"<layer>.slices.<group>.<up|gate|down…>", "<layer>.router.linear.<weight|bias>"}."""
-        return {f"{layer}.{name}": p.detach() for layer, ffn in self._views.items() for part in ("slices", "router")
+        return {f"{layer}.{name}": whole(p.detach()) for layer, ffn in self._views.items() for part in ("slices", "router")
                 for name, p in ffn.named_parameters() if name.startswith(part + ".")}
 
     def load_tuned_state_dict(self, state: dict[str, torch.Tensor]) -> None:
@@ -155,6 +156,8 @@ class LanderModel(nn.Module):
                   "base_model_name_or_path": getattr(self.base_model.config, "_name_or_path", None) or None,
                   "lander_lite_version": __version__}
         tensors = self.tuned_state_dict() | {SETS + name: tensor for name, tensor in indices.items()}
+        if not is_main():
+            return
         with atomic_path(folder / CONFIG) as config:
             config.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
             write_tensors(folder / MODEL, FORMAT, tensors, about | {"neuron_sets": content})

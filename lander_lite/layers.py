@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from .corpus import batches, check_pairs, collate, encode, parse_pair
 from .files import write_text
+from .processes import add_up, own_part
 from .structure import blocks, input_device, unwrap
 
 MEASURES = {"signed": "delta", "absolute": "absolute", "cosine": "cosine"}
@@ -113,7 +114,7 @@ def detect_layers(
 
     D_i = |mean_n A_(i,n) - mean_n A_(i+1,n)|, where A_(i,n) is the mean of the residual stream after block i over all tokens
     and all units of prompt n. A prompt is teacher-forced: the template with the source, then the reference, without EOS.
-    The first `max_sentences` rows are used for every pair; padding does not count.
+    The first `max_sentences` rows are used for every pair; padding does not count. Several processes (accelerate launch) share them.
 
     Raises: ValueError for k out of range, an unknown method, a pair the corpus cannot serve; all before the first forward pass.
     """
@@ -173,12 +174,13 @@ def _pair_means(model: nn.Module, tokenizer, layers: list[nn.Module], prompts: l
         with ExitStack() as stack, torch.inference_mode():
             for index, block in enumerate(layers):
                 stack.callback(block.register_forward_hook(watch(index)).remove)
-            for chosen in batches(prompts, batch_size, key=lambda prompt: len(prompt["input_ids"])):
-                batch = collate(tokenizer, [prompts[i] for i in chosen], device=input_device(model))
+            mine = own_part(prompts)
+            for chosen in batches(mine, batch_size, key=lambda prompt: len(prompt["input_ids"])):
+                batch = collate(tokenizer, [mine[i] for i in chosen], device=input_device(model))
                 mask = batch["attention_mask"].float()
                 body(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
                 bar.update(len(chosen))
     finally:
         model.train(training)
-    totals /= len(prompts)
+    totals = add_up(totals) / len(prompts)
     return totals[0], totals[1, 1:], totals[2, 1:]

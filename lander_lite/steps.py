@@ -27,6 +27,7 @@ from .lander import LanderModel, LanderTuningConfig, get_lander_model
 from .layers import LayerScores, detect_layers
 from .model import load_model, model_source
 from .neurons import NeuronSets, categorize, random_neurons, xie_split
+from .processes import is_main, own_device, wait, world
 from .report import pair_table
 
 HELD_OUT, HELD_OUT_MOST = 5, 500                       # without a test corpus: the last fifth of the rows, at most 500
@@ -61,7 +62,9 @@ class Run:
                 on_disk = self.untrained or Path(model_source(config.model.name_or_path)).is_dir()
             if not on_disk and not self.stored:
                 _ = self.base                          # a hub id: only loading tells whether it is there
-            config.to_yaml(self.folder / "config.yaml")
+            if is_main():
+                config.to_yaml(self.folder / "config.yaml")
+            wait()
 
     @property
     def untrained(self) -> bool:
@@ -84,6 +87,8 @@ class Run:
         torch.manual_seed(self.config.seed)
         name, options = self.config.model.name_or_path, {f.name: getattr(self.config.model, f.name) for f in fields(ModelConfig)}
         del options["name_or_path"], options["architecture"]
+        if world() > 1:                                # each process holds a model of its own
+            options["device_map"] = own_device()
         if name == LanderConfig.from_profile(self.config.profile).model.name_or_path:
             name = self.config.profile                 # the profile knows the sizes too, for random weights
         with self.blaming("model.name_or_path"):
@@ -108,15 +113,22 @@ class Run:
             raise FileNotFoundError(f"{self.folder / name} does not exist; run `lander-lite {step}` with the same --output-dir first")
         return self.folder / name
 
+    def keep(self, content, name: str) -> Path:
+        """Save a result under a name in the folder, once, whatever the number of processes."""
+        if is_main():
+            content.save(self.folder / name)
+        wait()
+        return self.folder / name
+
     # ---- steps
     def detect(self) -> Path:
         c = self.config
         layers = detect_layers(*self.base, self.train, c.corpus.pairs, c.layers.k, max_sentences=c.layers.max_sentences,
                                batch_size=c.layers.batch_size, max_length=c.corpus.max_length, template=c.corpus.template,
                                method=c.layers.method, progress=c.finetune.progress)
-        layers.save(self.folder / "layers.json")
+        path = self.keep(layers, "layers.json")
         print(f"selected layers: {', '.join(map(str, layers.selected))}")
-        return self.folder / "layers.json"
+        return path
 
     def score(self) -> Path:
         c, layers = self.config, LayerScores.load(self.need("layers.json", "detect"))
@@ -125,26 +137,23 @@ class Run:
                                  template=c.corpus.template, pre_activation=c.awareness.pre_activation,
                                  max_sentences=c.awareness.max_sentences, batch_size=c.awareness.batch_size,
                                  max_length=c.corpus.max_length, progress=c.finetune.progress)
-        scores.save(self.folder / "scores.safetensors")
-        return self.folder / "scores.safetensors"
+        return self.keep(scores, "scores.safetensors")
 
     def categorize(self) -> Path:
         c, scores = self.config, AwarenessScores.load(self.need("scores.safetensors", "score"))
         sets = xie_split(scores) if c.categories.method == "xie" else categorize(scores, c.categories.epsilon, c.categories.normalize)
         if c.categories.method == "random":
             sets = random_neurons(sets, c.seed)
-        sets.save(self.folder / "neurons.safetensors")
         print(sets)
-        return self.folder / "neurons.safetensors"
+        return self.keep(sets, "neurons.safetensors")
 
     def lape(self) -> Path:
         """LAPE with its authors' rates on plain text of the training corpus; needs no other step's files."""
         c = self.config
         sets = lape(*self.base, self.train, c.corpus.languages, max_sentences=c.awareness.max_sentences, max_length=c.corpus.max_length,
                     batch_size=c.awareness.batch_size)
-        sets.save(self.folder / "lape.safetensors")
         print(sets)
-        return self.folder / "lape.safetensors"
+        return self.keep(sets, "lape.safetensors")
 
     def finetune(self) -> Path:
         c, sets = self.config, NeuronSets.load(self.need("neurons.safetensors", "categorize"))
@@ -155,7 +164,9 @@ class Run:
         checkpoints = self.folder / "checkpoints" / f"{sets.hash()}-{c.tuning.routing}"
         log = finetune(lander, tokenizer, self.train, c.corpus.pairs, c.finetune, output_dir=checkpoints, template=c.corpus.template)
         lander.save_pretrained(self.folder / "lander")
-        write_text(self.folder / "training.json", json.dumps(log, indent=1) + "\n")
+        if is_main():
+            write_text(self.folder / "training.json", json.dumps(log, indent=1) + "\n")
+        wait()
         self.__dict__["tuned"] = (lander, tokenizer)
         return self.folder / "lander"
 

@@ -15,10 +15,16 @@ from .files import atomic_path
 def write_tensors(path: str | Path, kind: str, tensors: dict[str, torch.Tensor], content: dict[str, Any]) -> None:
     """Write a safetensors file with `content` (anything JSON can hold) in its header, atomically. `kind` names the format.
     The same input gives the same bytes."""
-    tensors = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    tensors = {name: alone(tensor.detach().cpu()) for name, tensor in tensors.items()}
     metadata = {kind: json.dumps(content)}  # one key, for several have no fixed order; encoded before the file is touched
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
+
+
+def alone(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor contiguous and alone in its memory, as safetensors wants it; copied only where it is not."""
+    whole = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+    return tensor if whole else tensor.clone(memory_format=torch.contiguous_format)
 
 
 def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

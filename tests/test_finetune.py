@@ -1,11 +1,15 @@
 """The training loop: what it feeds, what it computes, and that a killed run ends as an uninterrupted one does."""
 import copy
+import json
 import math
+import os
+from pathlib import Path
 
 import pytest
 import torch
 from datasets import Dataset
 from lander_helpers import make_sets, quick, same, state
+from safetensors.torch import load_file
 
 import lander_lite.baselines as baselines
 from lander_lite.corpus import collate, encode
@@ -91,23 +95,24 @@ def test_resuming_in_the_same_session_drops_half_an_update(bloom, tokenizer, cor
     assert finetune(model, tokenizer, corpus, PAIRS, config, output_dir=tmp_path) == log and same(expected, state(model)) == []
 
 
-def test_a_torn_checkpoint_is_ignored(bloom, tokenizer, corpus, tmp_path, monkeypatch, uninterrupted):
-    """Killed while checkpoint 6 is being written: half a temporary file stays, and the run goes on from checkpoint 3."""
+@pytest.mark.parametrize("torn", ["parameters.safetensors", "optimizer.safetensors", "state.json"])
+def test_a_torn_checkpoint_is_ignored(bloom, tokenizer, corpus, tmp_path, monkeypatch, uninterrupted, torn):
+    """Killed while a file of checkpoint 6 is being written: half a temporary file stays, and the run goes on from checkpoint 3."""
     config, log, expected = uninterrupted("learned", corpus)
-    real = torch.save
+    real = os.replace
 
-    def torn(content, path):
-        if "checkpoint-6" in str(path):
-            path.write_bytes(b"PK half a file")
+    def killed(source, target):
+        if "checkpoint-6" in str(target) and os.path.basename(target) == torn:
+            Path(source).write_bytes(b"half a file")
             monkeypatch.setattr("pathlib.Path.unlink", lambda *a, **k: None)       # a killed process does not tidy up
             raise Killed
-        real(content, path)
+        real(source, target)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(torch, "save", torn)
+        patch.setattr(os, "replace", killed)
         finetune(learned(copy.deepcopy(bloom)), tokenizer, corpus, PAIRS, config, output_dir=tmp_path)
     monkeypatch.undo()
-    assert len(list((tmp_path / "checkpoint-6").iterdir())) == 1 and latest_checkpoint(tmp_path).name == "checkpoint-3"
+    assert not (tmp_path / "checkpoint-6" / torn).exists() and latest_checkpoint(tmp_path).name == "checkpoint-3"
     model = learned(bloom)
     assert finetune(model, tokenizer, corpus, PAIRS, config, output_dir=tmp_path) == log and same(expected, state(model)) == []
 
@@ -124,7 +129,8 @@ def test_only_the_last_checkpoints_stay(bloom, tokenizer, corpus, tmp_path):
     finetune(learned(bloom), tokenizer, corpus, PAIRS, quick(updates=5, save_every=1, keep=2), output_dir=tmp_path)
     names = {"checkpoint-4", "checkpoint-5"}
     assert {path.name for path in tmp_path.iterdir()} == names
-    assert all([file.name for file in (tmp_path / name).iterdir()] == ["state.pt"] for name in names)
+    files = ["optimizer.safetensors", "parameters.safetensors", "state.json"]
+    assert all(sorted(file.name for file in (tmp_path / name).iterdir()) == files for name in names)
     # a new start in the same folder: its first checkpoint is kept, those of the old run are not taken for its own
     finetune(bloom, tokenizer, corpus, PAIRS, quick(updates=1, save_every=1, seed=9), output_dir=tmp_path, resume=False)
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-1"}
@@ -264,8 +270,9 @@ def test_a_run_that_diverges_stops_and_keeps_its_checkpoint(bloom, tokenizer, co
     model.forward = forward
     with pytest.raises(FloatingPointError, match=rf"{where}.* at update 3 \(en-de\).*learning_rate.*checkpoint-2"):
         finetune(model, tokenizer, corpus, PAIRS, quick(updates=6, save_every=2), output_dir=tmp_path)
-    saved = torch.load(tmp_path / "checkpoint-2" / "state.pt", weights_only=True)
-    assert saved["update"] == 2 and all(p.isfinite().all() for p in [*saved["parameters"].values(), *model.parameters()])
+    saved = load_file(tmp_path / "checkpoint-2" / "parameters.safetensors")
+    assert json.loads((tmp_path / "checkpoint-2" / "state.json").read_text())["update"] == 2
+    assert saved and all(p.isfinite().all() for p in [*saved.values(), *model.parameters()])
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-2"} and not model.training
 
 

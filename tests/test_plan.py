@@ -161,7 +161,7 @@ def test_lora_keeps_dropouts_mask_which_the_cpu_stores_wider():
 def test_checkpointing_keeps_the_inputs_of_blocks():
     c = config("bloom", **{"finetune.gradient_checkpointing": True})
     model = tuned_model(c, "full", [2])
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.activation_checkpointing_enable({"use_reentrant": False})
     found, without = plan(c, "full"), plan(config("bloom"), "full")
     inputs = 12 * BATCH * LENGTH * 512 * 4
     outside = found.tuning["activations"] - inputs      # the embeddings' norm and the last one

@@ -97,7 +97,7 @@ def test_results_are_written_and_a_stopped_study_goes_on(config, tmp_path, monke
     assert results[1]["trainable"] > 0 == results[0]["updates"] and results[1]["updates"] == 4 and results[0]["learning_rate"] is None
     assert results[1]["loss"] != results[2]["loss"]                         # another seed, another order of the data
     assert results[1]["perplexity"] != results[0]["perplexity"]
-    assert not (out / "unfinished").exists() or not list((out / "unfinished").rglob("state.pt"))
+    assert not (out / "unfinished").exists() or not list((out / "unfinished").rglob("state.json"))
 
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.*")}
     calls.clear()

@@ -7,9 +7,10 @@ import torch
 from lander_helpers import logits, make_sets, quick, same, state
 
 from lander_lite import baselines
+from lander_lite.checkpoints import load_checkpoint, save_checkpoint
 from lander_lite.corpus import collate, encode
 from lander_lite.evaluate import evaluate
-from lander_lite.finetune import finetune, label_loss, load_checkpoint, save_checkpoint
+from lander_lite.finetune import finetune, label_loss
 from lander_lite.lander import LanderTuningConfig, get_lander_model
 
 MODULE = finetune.__globals__
@@ -135,11 +136,12 @@ def test_random_states_of_every_gpu_are_kept(tmp_path, monkeypatch):
     for name, fake in {"is_available": lambda: True, "get_rng_state_all": lambda: states, "device_count": lambda: 2,
                        "set_rng_state": lambda state, device: put.append((device, state.tolist()))}.items():
         monkeypatch.setattr(torch.cuda, name, fake)
-    save_checkpoint(tmp_path, 3, "mine", {}, {}, {}, {"loss": [1.]}, 2)
-    assert load_checkpoint(tmp_path / "checkpoint-3", "mine", {}, {}, {}) == (3, {"loss": [1.]})
+    optimizer = torch.optim.AdamW([torch.zeros(1)])
+    save_checkpoint(tmp_path, 3, "mine", {}, {}, optimizer, {}, {"loss": [1.]}, 2)
+    assert load_checkpoint(tmp_path / "checkpoint-3", "mine", {}, {}, optimizer, {}) == (3, {"loss": [1.]})
     assert put == [(0, [1, 2]), (1, [3])]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)      # gone on without them
-    assert load_checkpoint(tmp_path / "checkpoint-3", "mine", {}, {}, {})[0] == 3 and len(put) == 2
+    assert load_checkpoint(tmp_path / "checkpoint-3", "mine", {}, {}, optimizer, {})[0] == 3 and len(put) == 2
 
 
 @pytest.mark.parametrize("wrong", [{"keep": 0}, {"updates": 0}, {"batch_size": -1}, {"learning_rate": 0.}, {"warmup": 1.}])
