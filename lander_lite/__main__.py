@@ -45,8 +45,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--pattern", help="prune: n:m in place of --sparsity, such as 2:4")
     parser.add_argument("--method", default="landermt", help="plan: landermt, full, lora, adapter, layers, … (methods.METHODS)")
     parser.add_argument("--gpu", help="plan: say what to change if it does not fit, such as T4 or \"A100 80GB\"")
-    parser.add_argument("--kinds", default="main",
-                        help="study: main, k, epsilon, normalize, router, matrix, forgetting, sequence, low-resource, analysis, or all")
+    parser.add_argument("--kinds", default="main", help="study: main, k, epsilon, normalize, router, matrix, forgetting, sequence, "
+                        "low-resource, sparse, prune, analysis, or all")
     parser.add_argument("--methods", help="study: what to compare, such as full,lora,lander-corrected (default: those of the kind)")
     parser.add_argument("--seeds", type=int, default=3, help="study: trainings per method")
     parser.add_argument("--hours", type=float, help="study: start no run after so many hours; the same command goes on")

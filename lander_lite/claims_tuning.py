@@ -37,7 +37,7 @@ def few_layers(study, second):
 
 
 @claim("L6", "ε = .9 is best", "Fig. 11: 22.85 at .85, 23.09 at .90, 22.52 at .95", "equal updates",
-       "03_general_or_specific.ipynb#How-large-should-ε-be,-and-are-the-sets-real?")
+       "03_general_or_specific.ipynb#The-stored-sweep:-translate-with-each-ε")
 def epsilon(study, second):
     """.9 has the highest mean of the five, and its differences from both neighbours, .85 and .95, have their intervals over seeds above
     zero."""
@@ -69,7 +69,7 @@ def beats_ablations(study, second):
 
 
 @claim("L10", "the router trains stably", "not reported", "the same neurons without a router",
-       "10_scorecard.ipynb#Does-the-router-train-stably?")
+       "04_routing.ipynb#The-stored-study:-train-with-each-router")
 def stable(study, second):
     """No run of LANDeRMT diverged at any rate, and its sd over seeds, pooled over the rates, is less than twice that without a router. The
     other routers are told beside it."""
@@ -90,7 +90,7 @@ def stable(study, second):
 
 
 @claim("L11", "tuning one pair also helps others", "Fig. 3: of 20 other directions into English 16 gain, mean +2.6",
-       "full tuning on the same pair", "06_forgetting.ipynb")
+       "full tuning on the same pair", "06_forgetting.ipynb#The-stored-study:-one-direction-trained,-all-measured")
 def helps_others(study, second):
     """The mean BLEU change of the directions that were not trained, over all trained directions, has its interval over seeds above zero."""
     runs = study.runs("matrix")
@@ -103,7 +103,7 @@ def helps_others(study, second):
 
 
 @claim("L12", "less forgetting", "said, not measured; limited to directions by a footnote", "full tuning, LoRA, full tuning with KL to the "
-       "base model", "06_forgetting.ipynb")
+       "base model", "06_forgetting.ipynb#Gain-against-loss")
 def forgets_less(study, second):
     """Against full tuning, LoRA and full tuning with KL, each: LANDeRMT loses less BLEU on the directions that were not trained, at equal
     updates and at equal gain, and its backward transfer in a sequence of five directions is higher; all intervals over seeds above zero.

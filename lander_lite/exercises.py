@@ -151,6 +151,20 @@ def check_08_removed(answer) -> None:
     print("Correct: every group of m loses exactly n, so that hardware can skip them.")
 
 
+def check_09_training_bytes(answer, plan) -> None:
+    """answer(parameters, trained, item) -> bytes of weights, gradients and AdamW's states. plan: of full tuning (plan.Plan)."""
+    if answer is None:
+        print("Not answered yet. Hint: all weights once; for each trained one a gradient and two running means.")
+        return
+    assert answer(10, 0, 2) == 20, f"nothing trained: the weights alone, 20 bytes; you gave {answer(10, 0, 2)}"
+    assert answer(10, 4, 2) != 28, "the optimiser is missing: AdamW keeps two numbers per trained parameter"
+    assert answer(10, 4, 2) == 44, f"10 weights, 4 gradients and 2 x 4 running means of 2 bytes are 44; you gave {answer(10, 4, 2)}"
+    kinds = ("frozen weights", "trained weights", "gradients", "optimiser states")
+    planned, given = sum(plan.tuning[kind] for kind in kinds), answer(plan.parameters, plan.trained, 2)
+    assert abs(given - planned) < 1e-3 * planned, f"the planner says {planned / 1e9:.2f} GB, you gave {given / 1e9:.2f}"
+    print(f"Correct: {given / 1e9:.1f} GB before the first activation.")
+
+
 def check_10_not_worse(answer) -> None:
     """answer(difference, margin) -> True if A is worse than B by less than `margin`, by both intervals. difference: evidence.Difference."""
     from .evidence import Difference

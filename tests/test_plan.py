@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from lander_lite.__main__ import main
 from lander_lite.baselines import count_trainable
 from lander_lite.config import LanderConfig
+from lander_lite.exercises import check_09_training_bytes
 from lander_lite.methods import METHODS
 from lander_lite.model import load_model
 from lander_lite.plan import GPUS, KNOWN, MARGIN, changed, changes, even_sets, meta_model, plan, quantisable
@@ -248,3 +249,13 @@ def test_command_line(capsys):
                                 (["--gpu", "T5"], "did you mean T4")):
         assert main(["plan", "--profile", "tiny-bloom", *arguments]) == 2
         assert expected in capsys.readouterr().err
+
+
+def test_the_exercise_takes_the_right_answer_only(capsys):
+    full = plan(LanderConfig.from_profile("bloom-7b1"), "full")
+    check_09_training_bytes(None, full)
+    check_09_training_bytes(lambda parameters, trained, item: item * (parameters + 3 * trained), full)
+    assert capsys.readouterr().out.endswith("Correct: 56.6 GB before the first activation.\n")
+    for factor, says in ((1, "optimiser is missing"), (2, "44")):
+        with pytest.raises(AssertionError, match=says):
+            check_09_training_bytes(lambda parameters, trained, item, factor=factor: item * (parameters + factor * trained), full)
