@@ -15,7 +15,8 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from .awareness import exact_ablation, score_awareness
+from .ablation import exact_ablation
+from .awareness import score_awareness
 from .corpus import texts
 from .evaluate import perplexity
 from .lab import Lab

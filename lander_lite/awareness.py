@@ -1,4 +1,4 @@
-"""How much does each feed-forward neuron change the loss of a language? Taylor expansion (LANDeRMT eq. 3–4), and exact ablation."""
+"""How much does each feed-forward neuron change the loss of a language? Taylor expansion (LANDeRMT eq. 3–4); ablation.py checks it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from .corpus import batches, check_pairs, collate, encode, parse_pair, prompt_ids, texts
 from .feedforward import FeedForward
 from .layers import LayerScores
+from .memory import in_halves
 from .processes import add_up, own_part
 from .structure import feed_forwards, fingerprint, input_device
 from .tensorfiles import read_tensors, write_tensors
@@ -104,49 +105,6 @@ def score_awareness(
     return AwarenessScores(list(languages), selected, values, fingerprint(model), settings)
 
 
-def exact_ablation(
-    model: nn.Module, tokenizer, corpus: Dataset | Mapping[str, Sequence[str]], language: str, layer: int,
-    neurons: Sequence[int] | torch.Tensor, *, signed: bool = False, max_sentences: int | None = 100, batch_size: int = 16,
-    neurons_per_pass: int = 8, max_length: int = 256, progress: bool = False,
-) -> torch.Tensor:
-    """|L(h_i = 0) - L(h_i)| for chosen neurons (LANDeRMT eq. 3), by switching each off at all tokens of a sentence at once.
-
-    Returns float32 [len(neurons)], in nats per token: a sentence's summed loss difference is divided by its number of tokens, then
-    the absolute value (not if `signed`) is averaged over sentences. It is the unit of `score_awareness`, whose absolute value is
-    per token: it bounds the first-order part of this one from above, because here opposite signs within a sentence cancel.
-
-    One forward pass serves `neurons_per_pass` neurons: the batch is repeated and each copy has its own neuron at zero.
-    Raises: ValueError for a layer or a neuron out of range; KeyError for a language that the corpus lacks.
-    """
-    ((feed_forward,), _) = _chosen(model, [layer])
-    neurons = torch.as_tensor(neurons).long().flatten()
-    if len(neurons) == 0 or not 0 <= int(neurons.min()) <= int(neurons.max()) < feed_forward.d_ff:
-        raise ValueError(f"neurons must be a non-empty list of indices in 0 … {feed_forward.d_ff - 1}.")
-    ((_, examples),) = _groups(tokenizer, corpus, [language], "mono", None, max_sentences, max_length, None).values()
-    totals = torch.zeros(len(neurons), dtype=torch.float64)
-    off = neurons[:0]
-
-    def switch_off(module, args):
-        h = args[0].clone()  # (copy · sentence, token, d_ff), or the first two in one dimension
-        for copy, neuron in enumerate(off.tolist()):
-            h[copy * (len(h) // len(off)) : (copy + 1) * (len(h) // len(off)), ..., neuron] = 0
-        return (h, *args[1:])
-
-    with ExitStack() as stack, _evaluation(model), torch.inference_mode():
-        stack.callback(feed_forward.down.register_forward_pre_hook(switch_off).remove)
-        for rows in tqdm(list(batches(examples, batch_size, key=_length)), desc="ablation", disable=not progress):
-            batch = collate(tokenizer, [examples[row] for row in rows], device=input_device(model))
-            lengths = batch["attention_mask"].sum(dim=1)
-            off = neurons[:0]
-            base = _sentence_losses(model, batch)  # (sentence,)
-            for start in range(0, len(neurons), neurons_per_pass):
-                off = neurons[start : start + neurons_per_pass]
-                copies = {name: values.repeat(len(off), 1) for name, values in batch.items()}
-                change = (_sentence_losses(model, copies).view(len(off), -1) - base) / lengths
-                totals[start : start + len(off)] += (change if signed else change.abs()).sum(dim=1).double().cpu()
-    return (totals / len(examples)).float()
-
-
 def _chosen(model: nn.Module, layers: LayerScores | Sequence[int]) -> tuple[list[FeedForward], list[int]]:
     found = feed_forwards(model)
     selected = list(layers.selected if isinstance(layers, LayerScores) else layers)
@@ -231,20 +189,24 @@ def _mean_scores(model, tokenizer, chosen: list[FeedForward], examples: list, pr
             return inner.register_forward_hook(lambda module, args, output: starting_a_graph(feed_forward.name, output))
         return feed_forward.down.register_forward_pre_hook(lambda module, args: (starting_a_graph(feed_forward.name, args[0]), *args[1:]))
 
-    totals = torch.zeros(len(chosen), chosen[0].d_ff)
+    def summed(rows: list[int]) -> torch.Tensor:
+        """The sum over some sentences of the mean over their tokens, [layer, d_ff]."""
+        neurons.clear()
+        batch = collate(tokenizer, [mine[row] for row in rows], device=input_device(model))
+        gradients = torch.autograd.grad(_sentence_losses(model, batch).sum(), [neurons[feed_forward.name] for feed_forward in chosen])
+        weight, found = batch["attention_mask"] / batch["attention_mask"].sum(dim=1, keepdim=True), []
+        for feed_forward, gradient in zip(chosen, gradients, strict=True):
+            effect = (neurons[feed_forward.name].detach().float() * gradient.float()).abs()
+            effect = effect.view(*weight.shape, -1)  # (sentence, token, d_ff); OPT has them in one dimension
+            found.append(torch.einsum("stn,st->n", effect, weight.to(effect.device)).cpu())
+        bar.update(len(rows))
+        return torch.stack(found)
+
+    totals, mine = torch.zeros(len(chosen), chosen[0].d_ff), own_part(examples)
     with ExitStack() as stack, _evaluation(model), torch.enable_grad():
         for feed_forward in chosen:
             stack.callback(watch(feed_forward).remove)
-        mine = own_part(examples)
         for rows in batches(mine, batch_size, key=_length):
-            batch = collate(tokenizer, [mine[row] for row in rows], device=input_device(model))
-            loss = _sentence_losses(model, batch).sum()
-            gradients = torch.autograd.grad(loss, [neurons[feed_forward.name] for feed_forward in chosen])
-            for index, (feed_forward, gradient) in enumerate(zip(chosen, gradients, strict=True)):
-                effect = (neurons[feed_forward.name].detach().float() * gradient.float()).abs()
-                effect = effect.view(*batch["attention_mask"].shape, -1)  # (sentence, token, d_ff); OPT has them in one dimension
-                weight = batch["attention_mask"].to(effect.device) / batch["attention_mask"].sum(dim=1, keepdim=True).to(effect.device)
-                totals[index] += torch.einsum("stn,st->n", effect, weight).cpu()
-            neurons.clear()
-            bar.update(len(rows))
+            totals += in_halves(summed, rows)
+        neurons.clear()
     return add_up(totals) / len(examples)

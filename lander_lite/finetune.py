@@ -25,6 +25,7 @@ from .checkpoints import latest_checkpoint, load_checkpoint, run_identity, save_
 from .config import FinetuneConfig
 from .corpus import collate, encode, parse_pair
 from .distill import Teacher, encode_plain
+from .memory import free_memory
 from .monolingual import check_data, encode_text, plain_text
 from .processes import add_up, own_part, shard_on_cpu, whole, world
 from .structure import unwrap
@@ -71,26 +72,45 @@ def finetune(model, tokenizer, corpus, pairs: Sequence[str], config: FinetuneCon
             start, log = load_checkpoint(latest, identity, parameters, original, optimizer, stateful)
         bar = tqdm(range(start, config.updates), initial=start, total=config.updates, desc="finetune", disable=not config.progress,
                    mininterval=1)
-        for update in bar:
-            pair, total = pairs[update % len(pairs)], 0.
-            set_pair(pair)
+
+        def gradients(update: int, pair: str, splits: int) -> list[float]:
+            """The backward passes of an update, each micro-batch in so many parts: [loss], and [KL]."""
+            total = 0.
             for part in range(config.accumulation):
                 rows = own_part(chosen_rows(len(data[pair]), config, pair, update // len(pairs) * config.accumulation + part))
-                batch = collate(tokenizer, [data[pair][row] for row in rows], device=accelerator.device)
-                with accelerator.autocast():
-                    loss = label_loss(trained, batch) * share_of_labels(batch) / config.accumulation
-                if not torch.isfinite(loss):
-                    raise diverged("loss", loss, update, pair, config, output_dir)
-                accelerator.backward(loss)
-                total += add_up(loss.detach()).item() / world()
-            if teacher:
-                rows = own_part(chosen_rows(len(plain), config, "kl", update))
-                batch = collate(tokenizer, [plain[row] for row in rows], device=accelerator.device)
-                kl = teacher.divergence(trained, batch, accelerator.autocast)
-                if not torch.isfinite(kl):
-                    raise diverged("KL", kl, update, pair, config, output_dir)
-                accelerator.backward(config.kl_weight * kl)
-                log["kl"].append(kl.item())
+                everything = collate(tokenizer, [data[pair][row] for row in rows], device=accelerator.device)
+                share = share_of_labels(everything) / config.accumulation
+                for few in (rows[i::splits] for i in range(min(splits, len(rows)))):
+                    batch = collate(tokenizer, [data[pair][row] for row in few], device=accelerator.device) if splits > 1 else everything
+                    with accelerator.autocast():
+                        loss = label_loss(trained, batch) * (labels_of(batch) / labels_of(everything) * share)
+                    if not torch.isfinite(loss):
+                        raise diverged("loss", loss, update, pair, config, output_dir)
+                    accelerator.backward(loss)
+                    total += add_up(loss.detach()).item() / world()
+            if not teacher:
+                return [total]
+            rows = own_part(chosen_rows(len(plain), config, "kl", update))
+            batch = collate(tokenizer, [plain[row] for row in rows], device=accelerator.device)
+            kl = teacher.divergence(trained, batch, accelerator.autocast)
+            if not torch.isfinite(kl):
+                raise diverged("KL", kl, update, pair, config, output_dir)
+            accelerator.backward(config.kl_weight * kl)
+            return [total, kl.item()]
+
+        splits = 1
+        for update in bar:
+            pair, found = pairs[update % len(pairs)], None
+            set_pair(pair)
+            while found is None:
+                with contextlib.suppress(*[torch.OutOfMemoryError] * (splits < config.batch_size and world() == 1)):
+                    found = gradients(update, pair, splits)
+                if found is None:                       # what was added before memory ran out is dropped, and the update starts again
+                    splits *= 2
+                    optimizer.zero_grad(set_to_none=True)
+                    free_memory(f"out of memory: micro-batches of {config.batch_size} go on in {splits} parts, with the same gradients")
+            for name, value in zip(log, found):
+                log[name].append(value)
             if config.max_grad_norm:
                 norm = whole(accelerator.clip_grad_norm_(parameters.values(), config.max_grad_norm))
                 if config.mixed_precision != "fp16" and not torch.isfinite(norm):     # fp16's loss scaling skips such updates itself
@@ -98,8 +118,7 @@ def finetune(model, tokenizer, corpus, pairs: Sequence[str], config: FinetuneCon
             optimizer.step()
             stateful["schedule"].step()
             optimizer.zero_grad(set_to_none=True)       # None, not zero: AdamW must not touch what this pair does not train
-            log["loss"].append(total)
-            bar.set_postfix_str(f"{pair} loss {total:.3f}", refresh=False)
+            bar.set_postfix_str(f"{pair} loss {found[0]:.3f}", refresh=False)
             if callback:
                 with torch.no_grad(), torch.random.fork_rng(range(torch.cuda.device_count())):
                     callback(update + 1)
@@ -127,8 +146,13 @@ def share_of_labels(batch: dict) -> float:
     averaged over processes: with it, they are those of one process with the whole batch."""
     if world() == 1:
         return 1.
-    own = (batch["labels"][:, 1:] != -100).sum().double()
+    own = torch.tensor(labels_of(batch), dtype=torch.float64)
     return float(own / add_up(own)) * world()
+
+
+def labels_of(batch: dict) -> int:
+    """How many tokens of a batch are learned."""
+    return int((batch["labels"][:, 1:] != -100).sum())
 
 
 @contextlib.contextmanager

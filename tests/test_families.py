@@ -9,8 +9,9 @@ from lander_helpers import logits, make_sets, quick, state
 from torch import nn
 
 from lander_lite import baselines
+from lander_lite.ablation import exact_ablation
 from lander_lite.activation_entropy import activation_counts
-from lander_lite.awareness import exact_ablation, score_awareness
+from lander_lite.awareness import score_awareness
 from lander_lite.feedforward import Projection
 from lander_lite.finetune import finetune
 from lander_lite.lander import LanderTuningConfig, get_lander_model

@@ -1,0 +1,63 @@
+"""One step of everything at full size without a download: `python tests/bench/full_size.py [profile]`, bloom-7b1 by default.
+
+Random bfloat16 weights on the CPU. Detects layers, scores four of them, splits, and takes one selective step with float32 slices. Prints the
+seconds of each part and the peak memory of the process, which for a 7B model should stay below 20 GB.
+"""
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from lander_lite import LanderTuningConfig, categorize, detect_layers, finetune, get_lander_model, load_corpus, load_model, score_awareness
+from lander_lite.config import FinetuneConfig, LanderConfig
+from lander_lite.plan import plan
+
+PAIRS, LANGUAGES = ["en-de", "de-en"], ["en", "de"]
+
+
+def peak() -> float:
+    """GB, of this process so far."""
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1e6 * 1.024
+
+
+@contextmanager
+def timed(name: str):
+    start = time.perf_counter()
+    yield
+    print(f"{name:32}{time.perf_counter() - start:8.1f} s   peak {peak():5.1f} GB", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("profile", nargs="?", default="bloom-7b1")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--sentences", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    corpus = load_corpus(LanderConfig.from_profile("tiny-bloom").corpus.valid).select(range(args.sentences))
+    with timed("build, random bfloat16 weights"):
+        model, tokenizer = load_model(args.profile, random_weights=True, dtype="bfloat16")
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
+    with timed("detect layers"):
+        layers = detect_layers(model, tokenizer, corpus, PAIRS, k=4, batch_size=1, progress=False)
+    with timed("score four layers"):
+        scores = score_awareness(model, tokenizer, corpus, LANGUAGES, layers, batch_size=1, progress=False)
+    sets = categorize(scores, epsilon=.9)
+    with timed("wrap, float32 slices"):
+        lander = get_lander_model(model, LanderTuningConfig(sets, "learned", dtype="float32")).set_pair("en-de")
+    settings = FinetuneConfig(updates=1, batch_size=1, max_length=64, rows_per_pair=None, gradient_checkpointing=True, progress=False)
+    with timed("one selective step"):
+        loss = finetune(lander, tokenizer, corpus, ["en-de"], settings)["loss"]
+    trainable, total = lander.get_nb_trainable_parameters()
+    print(f"layers {layers.selected}, loss {loss[0]:.2f}, trained {trainable:,} of {total:,}; planned on a GPU, as the profile says: "
+          f"{plan(LanderConfig.from_profile(args.profile), 'lander-learned', layers.selected).peak / 1e9:.1f} GB")
+
+
+if __name__ == "__main__":
+    main()
