@@ -38,7 +38,8 @@ MEASURES = {                                           # of the low-resource lan
 
 
 # ---------------------------------------------------------------- sparse subnetworks
-@claim("S1", "LAPE finds language neurons, mostly in few layers", "most in the first and last layers of Llama-3.1-8B; not switched off",
+@claim("S1", "LAPE finds language neurons, mostly in few layers",
+       "LAPE's published sets of BLOOM-7b1 lie almost wholly in the last ten of thirty layers",
        "random sets of equal size; equal share of the layers", "07_sparse_subnetworks.ipynb#Where-do-they-lie?")
 def finds_language_neurons(study, second):
     """On both models: switching a language's neurons off costs that language more than the others, and more than random neurons (intervals
@@ -59,7 +60,7 @@ def finds_language_neurons(study, second):
 
 
 @claim("S2", f"tuning at most 1% of the weights beats full, FFN, LoRA, IA3 and random subsets on {LOW_RESOURCE}",
-       "better than all of them on most of 12 languages", "as many random neurons of the same layers; equal tokens, own rate grids",
+       "said, for 12 languages and Llama-3.1-8B, Mistral-Nemo", "as many random neurons of the same layers; equal tokens, own rate grids",
        "07_sparse_subnetworks.ipynb#Against-the-others")
 def sparse_wins(study, second):
     """On both models and against each of the five: lower perplexity, higher BLEU into and out of the language, and more facts recalled in
@@ -76,7 +77,7 @@ def sparse_wins(study, second):
     return Finding("; ".join(text), parts, min(seeds))
 
 
-@claim("S3", "without catastrophic forgetting", "general benchmarks stay about the same", "full tuning; random neurons",
+@claim("S3", "without catastrophic forgetting", "said, of MMLU, HellaSwag, PIQA, WinoGrande, ARC", "full tuning; random neurons",
        "07_sparse_subnetworks.ipynb#What-was-lost-elsewhere?")
 def sparse_keeps(study, second):
     """On both models: the ten directions without the language keep nine tenths of the base model's BLEU (interval), and full tuning loses
@@ -105,7 +106,8 @@ def others(point: dict) -> dict:
             **{name: {x: value for x, value in point[name].items() if x != LOW_RESOURCE} for name in ("perplexity", "facts")}}
 
 
-@claim("S4", "the projections move unequally: the down-projection most, later layers most", "a picture of weight changes",
+@claim("S4", "the projections move unequally: the down-projection most, later layers most",
+       "a summary by others: largest in the down-projection of later layers",
        "random neurons", "07_sparse_subnetworks.ipynb#What-moved?")
 def down_moves_most(study, second):
     """On both models: the relative change of the down-projection minus that of the others, and that of the later half of the layers minus
@@ -154,7 +156,7 @@ def aligns(study, second):
 
 
 # ---------------------------------------------------------------- pruning
-@claim("P1", "some features are large in translation and not in monolingual text", "shown for XGLM, mGPT and BLOOM",
+@claim("P1", "some features are large in translation and not in monolingual text", "said, for XGLM, mGPT and BLOOM",
        "two draws of the same prompts", "08_pruning.ipynb#Which-features-stand-out?")
 def features_stand_out(study, second):
     """More features are among the largest 30% in translation and the smallest 30% in monolingual text than between two draws of translation
@@ -184,7 +186,7 @@ def at(study: Study, method: str, sparsity: float, value: Callable[[dict], float
 
 
 @claim("P2", "keeping the weights on translation features and pruning the rest raises zero-shot accuracy in non-English",
-       "XNLI and MARC rise at 30%", "Wanda on random tokens", "08_pruning.ipynb#Does-it-help?")
+       "said, of XNLI and MARC; we found no table", "Wanda on random tokens", "08_pruning.ipynb#Does-it-help?")
 def pruning_helps(study, second):
     """At the best of 10 to 50% sparsity, picked on the same runs, which favours the claim: facts recalled in languages other than English,
     calibrated on translation demonstrations, minus the dense model, and minus Wanda on random tokens, have their intervals over
@@ -198,7 +200,7 @@ def pruning_helps(study, second):
                    f"{found[0]}", {f"better than {d.name}": d.above for d in found}, len(found[0].values), f"minus {found[1]}")
 
 
-@claim("P3", "the calibration text matters: translations are the better one", "MT and monolingual demonstrations differ",
+@claim("P3", "the calibration text matters: translations are the better one", "said; ablations: random pruning, dropping the largest",
        "magnitude and random pruning", "08_pruning.ipynb#Does-the-calibration-text-matter?")
 def text_matters(study, second):
     """At 50% sparsity, Wanda on translations recalls more facts in languages other than English than Wanda on monolingual, English and

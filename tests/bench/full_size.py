@@ -1,6 +1,6 @@
 """One step of everything at full size without a download: `python tests/bench/full_size.py [profile]`, bloom-7b1 by default.
 
-Random bfloat16 weights on the CPU. Detects layers, scores four of them, splits, and takes one selective step with float32 slices. Prints the
+Random bfloat16 weights on the CPU. Detects layers, scores four of them, splits, takes one selective step with float32 slices. Prints the
 seconds of each part and the peak memory of the process, which for a 7B model should stay below 20 GB.
 """
 from __future__ import annotations

@@ -27,7 +27,8 @@ from lander_lite.finetune import label_loss
 SHAPES = {"bloom": lambda: BloomConfig(vocab_size=8000, hidden_size=512, n_layer=12, n_head=8),
           "llama": lambda: LlamaConfig(vocab_size=8000, hidden_size=512, intermediate_size=1408, num_hidden_layers=12,
                                        num_attention_heads=8, num_key_value_heads=8, max_position_embeddings=512)}
-LAYERS, EPSILON, LANGUAGES = [1, 2, 8, 9], .9, ["en", "de", "it", "fr", "ar", "zh"]      # where the paper's 3, 4, 21, 22 of 30 lie
+PLACES = {"as in the paper": [1, 2, 8, 9], "last": [8, 9, 10, 11]}      # where its 3, 4, 21, 22 of 30 lie; no graph below the lowest
+EPSILON, LANGUAGES = .9, ["en", "de", "it", "fr", "ar", "zh"]
 BATCH, LENGTH, PROMPT = 8, 64, 32
 
 
@@ -48,13 +49,13 @@ def batch() -> dict:
     return found | {"attention_mask": torch.ones_like(found["input_ids"])}
 
 
-def sets(model: nn.Module) -> NeuronSets:
+def sets(model: nn.Module, layers: list[int]) -> NeuronSets:
     d_ff = feed_forwards(model)[0].d_ff
-    order = {i: torch.randperm(d_ff, generator=torch.Generator().manual_seed(i)) for i in LAYERS}
+    order = {i: torch.randperm(d_ff, generator=torch.Generator().manual_seed(i)) for i in layers}
     cut = int(EPSILON * d_ff)
-    parts = {i: order[i][cut:].tensor_split(len(LANGUAGES)) for i in LAYERS}
-    return NeuronSets(LAYERS, LANGUAGES, {i: order[i][:cut] for i in LAYERS},
-                      {x: {i: parts[i][k] for i in LAYERS} for k, x in enumerate(LANGUAGES)}, d_ff, fingerprint(model))
+    parts = {i: order[i][cut:].tensor_split(len(LANGUAGES)) for i in layers}
+    return NeuronSets(layers, LANGUAGES, {i: order[i][:cut] for i in layers},
+                      {x: {i: parts[i][k] for i in layers} for k, x in enumerate(LANGUAGES)}, d_ff, fingerprint(model))
 
 
 class Cloned(nn.Module):
@@ -74,11 +75,11 @@ class Cloned(nn.Module):
         return F.linear(x, weight, self.linear.bias)
 
 
-def cloned(model: nn.Module) -> nn.Module:
+def cloned(model: nn.Module, layers: list[int]) -> nn.Module:
     """The same neurons, trained in the way of the sparse subnetworks' code."""
-    chosen, views = sets(model).trainable("en-de"), feed_forwards(model)
+    chosen, views = sets(model, layers).trainable("en-de"), feed_forwards(model)
     model.requires_grad_(False)
-    for i in LAYERS:
+    for i in layers:
         view = views[i]
         names = {id(child): name for name, child in view.module.named_children()}
         for linear, columns in ((view.up, False), (view.gate, False), (view.down, True)):
@@ -88,10 +89,11 @@ def cloned(model: nn.Module) -> nn.Module:
 
 
 def selective(routing: str):
-    return lambda model: get_lander_model(model, LanderTuningConfig(sets(model), routing)).set_pair("en-de")
+    return lambda model, layers: get_lander_model(model, LanderTuningConfig(sets(model, layers), routing)).set_pair("en-de")
 
 
-METHODS = {"full": baselines.full, "lora": baselines.lora, "cloned": cloned, "selective": selective("none"),
+METHODS = {"full": lambda model, layers: baselines.full(model), "lora": lambda model, layers: baselines.lora(model), "cloned": cloned,
+           "selective": selective("none"),
            "learned": selective("learned")}
 
 
@@ -147,19 +149,31 @@ def scoring(kind: str, repeats: int) -> list[tuple]:
             ("scoring per token, corpus 10 times as large", seconds[160] / seconds[16], 1.05)]
 
 
+def floor(model: nn.Module, lowest: int):
+    """Forward, and backward through the activations down to the feed-forward network of the lowest selected block: no weight gradient."""
+    data = batch()
+    model.train().requires_grad_(False)
+    feed_forwards(model)[lowest].down.register_forward_pre_hook(lambda module, args: args[0].detach().requires_grad_(True))
+    return lambda: label_loss(model, data).backward()
+
+
 def steps(kind: str, repeats: int) -> list[tuple]:
-    base = build(kind)
-    found = medians({name: stepper(make(copy.deepcopy(base))) for name, make in METHODS.items()}, repeats)
-    return [("selective step / full", found["selective"] / found["full"], .40),
+    base, rows = build(kind), []
+    for place, layers in PLACES.items():
+        actions = {name: stepper(make(copy.deepcopy(base), layers)) for name, make in METHODS.items()}
+        found = medians(actions | {"floor": floor(copy.deepcopy(base), layers[0])}, repeats)
+        rows += [(f"{name}, blocks {place}", ratio, most) for name, ratio, most in (
+            ("selective step / full", found["selective"] / found["full"], .40), ("   its floor / full", found["floor"] / found["full"], 1.),
             ("selective step / LoRA r16", found["selective"] / found["lora"], .80),
-            ("selective step / slices written into a clone", found["selective"] / found["cloned"], 1.),
-            ("learned router / none", found["learned"] / found["selective"], 1.10)]
+            ("selective step / slices in a clone", found["selective"] / found["cloned"], 1.),
+            ("learned router / none", found["learned"] / found["selective"], 1.10))]
+    return rows
 
 
 def decoding(kind: str, repeats: int) -> list[tuple]:
-    base, ids = build(kind), batch()["input_ids"][:, :16]
-    wrapped = selective("none")(copy.deepcopy(base))
-    models = {"base": base, "wrapped": wrapped, "merged": selective("none")(copy.deepcopy(base)).merge_and_unload()}
+    base, ids, layers = build(kind), batch()["input_ids"][:, :16], PLACES["as in the paper"]
+    wrapped, again = (selective("none")(copy.deepcopy(base), layers) for _ in range(2))
+    models = {"base": base, "wrapped": wrapped, "merged": again.merge_and_unload()}
 
     def decode(model):
         return lambda: model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=32, min_new_tokens=32,
@@ -170,15 +184,15 @@ def decoding(kind: str, repeats: int) -> list[tuple]:
 
 
 def memory(kind: str) -> list[tuple]:
-    def peak(name):
-        command = [sys.executable, __file__, kind, "--memory", name]
+    def peak(name, place="last"):
+        command = [sys.executable, __file__, kind, "--memory", name, place]
         return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    peaks = {name: peak(name) for name in ("full", "lora", "selective")}
+    peaks = {"full": peak("full"), "lora": peak("lora"), **{place: peak("selective", place) for place in PLACES}}
     print("peak over the frozen model, MB:", ", ".join(f"{name} {value:.0f}" for name, value in peaks.items()))
-    return [("peak training memory / full", peaks["selective"] / peaks["full"], .35)]
+    return [(f"peak training memory / full, blocks {place}", peaks[place] / peaks["full"], .35) for place in PLACES]
 
 
-def peak_of(kind: str, method: str) -> float:
+def peak_of(kind: str, method: str, place: str) -> float:
     """MB over the frozen model, after three steps in this process."""
     def status(key):
         return int(Path("/proc/self/status").read_text().split(f"{key}:")[1].split()[0]) / 1024
@@ -186,7 +200,7 @@ def peak_of(kind: str, method: str) -> float:
     with torch.no_grad():                              # code and threads of a forward pass count as the model's
         model(**batch(), use_cache=False)
     before = status("VmRSS")
-    step = stepper(METHODS[method](model))
+    step = stepper(METHODS[method](model, PLACES[place]))
     Path("/proc/self/clear_refs").write_text("5")
     for _ in range(3):
         step()
@@ -198,11 +212,11 @@ def main() -> None:
     parser.add_argument("kind", nargs="?", choices=list(SHAPES), default="bloom")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--memory", choices=list(METHODS), help=argparse.SUPPRESS)
+    parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.memory:
-        return print(peak_of(args.kind, args.memory))
+        return print(peak_of(args.kind, *args.memory))
     print(f"{args.kind}, 12 x 512, batch {BATCH} x {LENGTH}, {args.threads} threads, torch {torch.__version__}")
     for part in (scoring, steps, decoding):
         for name, ratio, most in part(args.kind, args.repeats):
