@@ -10,7 +10,7 @@ from datasets import Dataset
 from torch import nn
 from tqdm.auto import tqdm
 
-from .awareness import _chosen, _evaluation, _groups, _length, _sentence_losses
+from .awareness import chosen_views, examples_of, frozen_evaluation, n_tokens, sentence_losses
 from .corpus import batches, collate
 from .structure import input_device
 
@@ -29,11 +29,11 @@ def exact_ablation(
     One forward pass serves `neurons_per_pass` neurons: the batch is repeated and each copy has its own neuron at zero.
     Raises: ValueError for a layer or a neuron out of range; KeyError for a language that the corpus lacks.
     """
-    ((feed_forward,), _) = _chosen(model, [layer])
+    ((feed_forward,), _) = chosen_views(model, [layer])
     neurons = torch.as_tensor(neurons).long().flatten()
     if len(neurons) == 0 or not 0 <= int(neurons.min()) <= int(neurons.max()) < feed_forward.d_ff:
         raise ValueError(f"neurons must be a non-empty list of indices in 0 … {feed_forward.d_ff - 1}.")
-    ((_, examples),) = _groups(tokenizer, corpus, [language], "mono", None, max_sentences, max_length, None).values()
+    ((_, examples),) = examples_of(tokenizer, corpus, [language], "mono", None, max_sentences, max_length, None).values()
     totals = torch.zeros(len(neurons), dtype=torch.float64)
     off = neurons[:0]
 
@@ -43,16 +43,16 @@ def exact_ablation(
             h[copy * (len(h) // len(off)) : (copy + 1) * (len(h) // len(off)), ..., neuron] = 0
         return (h, *args[1:])
 
-    with ExitStack() as stack, _evaluation(model), torch.inference_mode():
+    with ExitStack() as stack, frozen_evaluation(model), torch.inference_mode():
         stack.callback(feed_forward.down.register_forward_pre_hook(switch_off).remove)
-        for rows in tqdm(list(batches(examples, batch_size, key=_length)), desc="ablation", disable=not progress):
+        for rows in tqdm(list(batches(examples, batch_size, key=n_tokens)), desc="ablation", disable=not progress):
             batch = collate(tokenizer, [examples[row] for row in rows], device=input_device(model))
             lengths = batch["attention_mask"].sum(dim=1)
             off = neurons[:0]
-            base = _sentence_losses(model, batch)  # (sentence,)
+            base = sentence_losses(model, batch)  # (sentence,)
             for start in range(0, len(neurons), neurons_per_pass):
                 off = neurons[start : start + neurons_per_pass]
                 copies = {name: values.repeat(len(off), 1) for name, values in batch.items()}
-                change = (_sentence_losses(model, copies).view(len(off), -1) - base) / lengths
+                change = (sentence_losses(model, copies).view(len(off), -1) - base) / lengths
                 totals[start : start + len(off)] += (change if signed else change.abs()).sum(dim=1).double().cpu()
     return (totals / len(examples)).float()

@@ -1,4 +1,4 @@
-"""What lessons 01-04 measure, once more with intervals and controls, as files that the scorecard reads.
+"""What lessons 01-04, 07 and 08 measure, once more with intervals and controls, as files that the scorecard reads.
 
 Each analysis takes a `Lab` and returns a dict for JSON; analyses_scores.py has the first four (L1, L3-L5) and says what an interval is,
 analyses_neighbours.py those of lessons 07 and 08.

@@ -88,8 +88,8 @@ def score_awareness(
     the sentences. Raises: ValueError for unknown settings, layers out of range, an empty sentence, a pair that the corpus cannot serve;
     KeyError for a language it lacks.
     """
-    chosen, selected = _chosen(model, layers)
-    groups = _groups(tokenizer, corpus, languages, text, pairs, max_sentences, max_length, template)
+    chosen, selected = chosen_views(model, layers)
+    groups = examples_of(tokenizer, corpus, languages, text, pairs, max_sentences, max_length, template)
     sums, counts = {language: 0.0 for language in languages}, dict.fromkeys(languages, 0)
     with tqdm(total=sum(len(examples) for _, examples in groups.values()), desc="neurons", unit="sentence", disable=not progress) as bar:
         for name, (members, examples) in groups.items():
@@ -105,7 +105,7 @@ def score_awareness(
     return AwarenessScores(list(languages), selected, values, fingerprint(model), settings)
 
 
-def _chosen(model: nn.Module, layers: LayerScores | Sequence[int]) -> tuple[list[FeedForward], list[int]]:
+def chosen_views(model: nn.Module, layers: LayerScores | Sequence[int]) -> tuple[list[FeedForward], list[int]]:
     found = feed_forwards(model)
     selected = list(layers.selected if isinstance(layers, LayerScores) else layers)
     selected = sorted({int(layer) for layer in selected})
@@ -114,7 +114,7 @@ def _chosen(model: nn.Module, layers: LayerScores | Sequence[int]) -> tuple[list
     return [found[layer] for layer in selected], selected
 
 
-def _groups(tokenizer, corpus, languages, text, pairs, max_sentences, max_length, template) -> dict[str, tuple[list[str], list[dict]]]:
+def examples_of(tokenizer, corpus, languages, text, pairs, max_sentences, max_length, template) -> dict[str, tuple[list[str], list[dict]]]:
     """{language or pair: (the languages it counts for, its examples)}, tokenised and checked before any forward pass."""
     if isinstance(languages, str) or not languages or len(set(languages)) != len(languages):
         raise ValueError(f"languages = {languages!r}: give a list of different codes, such as ['en', 'de'].")
@@ -122,7 +122,8 @@ def _groups(tokenizer, corpus, languages, text, pairs, max_sentences, max_length
         sentences = {x: corpus[x] if isinstance(corpus, Mapping) else texts(corpus, x) for x in languages}
         if empty := [x for x in languages if not sentences[x][:max_sentences]]:
             raise ValueError(f"no sentences of '{empty[0]}' to score: the corpus has none or max_sentences is 0.")
-        return {x: ([x], [_plain(tokenizer, s, x, n, max_length) for n, s in enumerate(sentences[x][:max_sentences])]) for x in languages}
+        return {x: ([x], [plain_ids(tokenizer, sentence, x, n, max_length) for n, sentence in enumerate(sentences[x][:max_sentences])])
+                for x in languages}
     if text != "translation":
         raise ValueError(f"text = '{text}' is unknown: use 'mono' or 'translation'.")
     pairs = list(pairs or [pair for x in languages if x != "en" for pair in (f"en-{x}", f"{x}-en")])
@@ -141,19 +142,19 @@ def _groups(tokenizer, corpus, languages, text, pairs, max_sentences, max_length
     }
 
 
-def _plain(tokenizer, sentence: str, language: str, number: int, max_length: int) -> dict[str, list[int]]:
+def plain_ids(tokenizer, sentence: str, language: str, number: int, max_length: int) -> dict[str, list[int]]:
     ids = prompt_ids(tokenizer, sentence)[:max_length]
     if len(ids) < 2:
         raise ValueError(f"'{language}', sentence {number}: {len(ids)} tokens in {sentence!r}, but a loss needs two. Remove it.")
     return {"input_ids": ids, "labels": ids}
 
 
-def _length(example: dict[str, list[int]]) -> int:
+def n_tokens(example: dict[str, list[int]]) -> int:
     return len(example["input_ids"])
 
 
 @contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
+def frozen_evaluation(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, and no parameter asks for a gradient; both are put back afterwards."""
     asked, training = [p for p in model.parameters() if p.requires_grad], model.training
     model.eval()
@@ -167,7 +168,7 @@ def _evaluation(model: nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def _sentence_losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def sentence_losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Summed cross-entropy of each sentence's next tokens, float32 [sentence]. Position t predicts label t + 1: one shift."""
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
     labels = batch["labels"][:, 1:].to(logits.device)
@@ -193,7 +194,7 @@ def _mean_scores(model, tokenizer, chosen: list[FeedForward], examples: list, pr
         """The sum over some sentences of the mean over their tokens, [layer, d_ff]."""
         neurons.clear()
         batch = collate(tokenizer, [mine[row] for row in rows], device=input_device(model))
-        gradients = torch.autograd.grad(_sentence_losses(model, batch).sum(), [neurons[feed_forward.name] for feed_forward in chosen])
+        gradients = torch.autograd.grad(sentence_losses(model, batch).sum(), [neurons[feed_forward.name] for feed_forward in chosen])
         weight, found = batch["attention_mask"] / batch["attention_mask"].sum(dim=1, keepdim=True), []
         for feed_forward, gradient in zip(chosen, gradients, strict=True):
             effect = (neurons[feed_forward.name].detach().float() * gradient.float()).abs()
@@ -203,10 +204,10 @@ def _mean_scores(model, tokenizer, chosen: list[FeedForward], examples: list, pr
         return torch.stack(found)
 
     totals, mine = torch.zeros(len(chosen), chosen[0].d_ff), own_part(examples)
-    with ExitStack() as stack, _evaluation(model), torch.enable_grad():
+    with ExitStack() as stack, frozen_evaluation(model), torch.enable_grad():
         for feed_forward in chosen:
             stack.callback(watch(feed_forward).remove)
-        for rows in batches(mine, batch_size, key=_length):
+        for rows in batches(mine, batch_size, key=n_tokens):
             totals += in_halves(summed, rows)
         neurons.clear()
     return add_up(totals) / len(examples)

@@ -45,10 +45,14 @@ def layers(model: nn.Module, selected: Iterable[int], whole_block: bool = False)
 
 def random_layers(model: nn.Module, k: int, seed: int, whole_block: bool = False) -> nn.Module:
     """The control of `layers`: k layers drawn with `seed`. Raises ValueError when the model has fewer."""
-    n = len(blocks(model))
+    return layers(model, drawn_layers(len(blocks(model)), k, seed), whole_block)
+
+
+def drawn_layers(n: int, k: int, seed: int) -> list[int]:
+    """k of n layers, drawn with `seed`. ValueError when there are fewer."""
     if not 1 <= k <= n:
         raise ValueError(f"k={k} random layers: the model has {n}")
-    return layers(model, random.Random(seed).sample(range(n), k), whole_block)
+    return sorted(random.Random(seed).sample(range(n), k))
 
 
 # ---------------------------------------------------------------- adapters

@@ -94,7 +94,7 @@ def sparse_keeps(study, second):
         parts |= {f"{name}: BLEU kept": kept.interval[1] < (1 - KEPT) * base}
         parts |= {f"{name}: less {m} lost than by full tuning": d.above for m, d in gaps.items()}
         text.append(f"{name}: lost {kept.text} of {base:.1f} BLEU; full tuning loses more by {gaps['bleu'].text} BLEU, "
-                    f"{nats(gaps['perplexity'])} nats, {gaps['facts'].text} points of facts")
+                    f"{gaps['perplexity'].shown(2)} nats, {gaps['facts'].text} points of facts")
         control.append(f"{name}: random neurons lose {minus('', lost('sparse-random', 'bleu')).text} BLEU")
         seeds.append(len(kept.values))
     return Finding("; ".join(text), parts, min(seeds), "; ".join(control))
@@ -118,9 +118,9 @@ def down_moves_most(study, second):
             return minus("", one.values("sparse", method, lambda run: value(run["weight_change"])))
         down, later = measured("sparse", down_minus_others), measured("sparse", later_minus_earlier)
         parts |= {f"{one.folder.name}: down most": down.above, f"{one.folder.name}: later layers most": later.above}
-        text.append(f"{one.folder.name}: down minus others {nats(down)}, later minus earlier half {nats(later)} (relative change)")
-        control.append(f"{one.folder.name}: {nats(measured('sparse-random', down_minus_others))}, "
-                       f"{nats(measured('sparse-random', later_minus_earlier))}")
+        text.append(f"{one.folder.name}: down minus others {down.shown(2)}, later minus earlier half {later.shown(2)} (relative change)")
+        control.append(f"{one.folder.name}: {measured('sparse-random', down_minus_others).shown(2)}, "
+                       f"{measured('sparse-random', later_minus_earlier).shown(2)}")
         seeds.append(len(down.values))
     return Finding("; ".join(text), parts, min(seeds), "; ".join(control))
 
@@ -148,8 +148,8 @@ def aligns(study, second):
             return minus(method, one.values("sparse", method, lambda run: float(np.mean(run["alignment"][what]) - before)))
         cosine, cka = rise("sparse", "difference"), rise("sparse", "cka")
         parts |= {f"{one.folder.name}: cosine": cosine.above, f"{one.folder.name}: CKA": cka.above}
-        text.append(f"{one.folder.name}: cosine {nats(cosine, 3)}, CKA {nats(cka, 3)}")
-        control.append(f"{one.folder.name}, cosine: " + ", ".join(f"{method} {nats(rise(method, 'difference'), 3)}"
+        text.append(f"{one.folder.name}: cosine {cosine.shown(3)}, CKA {cka.shown(3)}")
+        control.append(f"{one.folder.name}, cosine: " + ", ".join(f"{method} {rise(method, 'difference').shown(3)}"
                                                                   for method in ("sparse-random", "full")))
         seeds.append(len(cosine.values))
     return Finding("; ".join(text), parts, min(seeds), "; ".join(control))
@@ -210,7 +210,7 @@ def text_matters(study, second):
     nat = [minus(text, at(study, text, HALF, nats_lost), at(study, "wanda-translation", HALF, nats_lost)) for text in TEXTS]
     control = [against(study, name) for name in ("magnitude", "random-weights")]
     return Finding(f"recall in points, minus {listed(found)}; nats of plain text kept beyond "
-                   f"{'; '.join(f'{d.name} {nats(d)}' for d in nat)}", {f"better than {d.name}": d.above for d in found},
+                   f"{'; '.join(f'{d.name} {d.shown(2)}' for d in nat)}", {f"better than {d.name}": d.above for d in found},
                    len(found[0].values), f"minus {listed(control)}")
 
 
@@ -218,12 +218,6 @@ def against(study: Study, method: str) -> Difference:
     """Wanda on translations minus a method, which may have been run once."""
     mine, other = at(study, "wanda-translation", HALF), at(study, method, HALF)
     return minus(method, mine, other if len(other) > 1 else dict.fromkeys(mine, other[0]))
-
-
-def nats(difference: Difference, digits: int = 2) -> str:
-    """As `Difference.text`, with more digits."""
-    low, high = difference.interval
-    return f"{difference.mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
 CLAIMS: Sequence[Callable] = [finds_language_neurons, sparse_wins, sparse_keeps, down_moves_most, aligns, features_stand_out, pruning_helps,

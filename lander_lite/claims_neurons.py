@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 
 from .evidence import Finding, claim
 from .kinds import LANDER
+from .statistics import with_interval
 
 SAME = .8                                              # a rank correlation that calls two orders "the same"
 AGREE = .5                                             # … that calls them alike
@@ -17,7 +18,7 @@ FEW = 2.                                               # "change most": twice as
 
 def shown(part: dict, digits: int = 2) -> str:
     """A mean and its interval, as analyses store them."""
-    return f"{part['mean']:.{digits}f} [{part['low']:.{digits}f}, {part['high']:.{digits}f}]"
+    return with_interval(part["mean"], part["low"], part["high"], f".{digits}f")
 
 
 @claim("L1", "a few layers change most, and the same for all pairs", "Fig. 4, 5: layers 6, 7 and the last ones of 30, for all directions",

@@ -16,7 +16,7 @@ from .corpus import load_corpus
 from .files import write_text
 from .methods import METHODS
 from .results import load_hypotheses, load_results
-from .statistics import bleu_rows, mean_interval, paired_bootstrap
+from .statistics import bleu_rows, mean_interval, paired_bootstrap, with_interval
 
 SEEDS = 3                                              # with two seeds, Student's t makes an interval of ± 9 sd: it says nothing
 RESAMPLES = 1000                                       # sacreBLEU's number; the ends of an interval move by a few hundredths of its width
@@ -66,8 +66,10 @@ class Difference:
 
     @property
     def text(self) -> str:
-        low, high = self.interval
-        return f"{self.mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+        return self.shown(1)
+
+    def shown(self, digits: int) -> str:
+        return with_interval(self.mean, *self.interval, f"+.{digits}f")
 
     def __str__(self) -> str:
         return f"{self.name} {self.text}"

@@ -83,7 +83,7 @@ def finetune(model, tokenizer, corpus, pairs: Sequence[str], config: FinetuneCon
                 for few in (rows[i::splits] for i in range(min(splits, len(rows)))):
                     batch = collate(tokenizer, [data[pair][row] for row in few], device=accelerator.device) if splits > 1 else everything
                     with accelerator.autocast():
-                        loss = label_loss(trained, batch) * (labels_of(batch) / labels_of(everything) * share)
+                        loss = label_loss(trained, batch) * (share if splits == 1 else share * labels_of(batch) / labels_of(everything))
                     if not torch.isfinite(loss):
                         raise diverged("loss", loss, update, pair, config, output_dir)
                     accelerator.backward(loss)

@@ -27,7 +27,7 @@ KINDS = {
     "prune": "10 to 60% of the weights removed, by several metrics and calibration texts (arXiv 2409.16911)",
 }
 PLAIN_TEXT = ("sparse", "grid-sparse")
-ANALYSIS = {"analysis": "layers, scores, sets and gates, with controls (lessons 01-04)"}      # no runs: analyses.py
+ANALYSIS = {"analysis": "layers, scores, sets and gates, with controls (lessons 01-04, 07, 08)"}      # no runs: analyses.py
 DEFAULT_METHODS = {
     "main": ["zero-shot", "five-shot", *TUNED], "k": [LANDER], "epsilon": [LANDER], "normalize": [LANDER],
     "router": ["lander-none", "lander-literal", "lander-corrected", "lander-learned"],

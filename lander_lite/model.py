@@ -47,7 +47,7 @@ def load_model(
     dtype = _dtype(dtype or settings.dtype or ("auto" if device_map is not None else "float32"))
     options = {"revision": revision or settings.revision, "trust_remote_code": trust_remote_code or settings.trust_remote_code}
     if random_weights:
-        model = _random_model(source, settings.architecture, dtype, options)
+        model = random_model(source, settings.architecture, dtype, options)
         tokenizer = _any_tokenizer(source, options)
     else:
         weights = {"dtype": dtype, "device_map": device_map}
@@ -101,7 +101,7 @@ def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
     return found
 
 
-def _random_model(source: str, architecture: dict, dtype: str | torch.dtype, options: dict) -> PreTrainedModel:
+def random_model(source: str, architecture: dict, dtype: str | torch.dtype, options: dict) -> PreTrainedModel:
     sizes = dict(architecture or {})
     if "model_type" in sizes:
         config = AutoConfig.for_model(sizes.pop("model_type"), **sizes)

@@ -36,7 +36,7 @@ def categorize(scores: AwarenessScores, epsilon: float = 0.9, normalize: bool | 
         raise ValueError(f"epsilon = {epsilon} must lie between 0 and 1, both excluded (the paper's is 0.9).")
     names = {True: "layer_mean", False: "raw"}
     how = names.get(normalize, normalize)
-    values = _normalized(scores, how)
+    values = normalized(scores, how)
     general, specific = {}, {language: {} for language in scores.languages}
     for position, layer in enumerate(scores.layers):
         phi = values[:, position]  # (language, d_ff)
@@ -58,7 +58,7 @@ def xie_split(scores: AwarenessScores, rho: float = 0.7, k: float = 0.9) -> Neur
     """
     if not 0 < rho < 1 or not 0 <= k <= 1:
         raise ValueError(f"rho = {rho} must lie between 0 and 1, both excluded, and k = {k} in 0 … 1.")
-    values = _normalized(scores, "raw")
+    values = normalized(scores, "raw")
     general, specific = {}, {language: {} for language in scores.languages}
     for position, layer in enumerate(scores.layers):
         phi = values[:, position]  # (language, d_ff)
@@ -91,7 +91,7 @@ def _share(share: float, total: int) -> int:
     return math.floor(share * total + 1e-9)  # 0.29 * 100 is 28.999…96 in floating point
 
 
-def _normalized(scores: AwarenessScores, how: str) -> torch.Tensor:
+def normalized(scores: AwarenessScores, how: str) -> torch.Tensor:
     """Scores as float64 [language, layer, d_ff] after "raw", "layer_mean" or "rank" normalisation."""
     values = scores.values.double()
     if len(scores.languages) < 2:

@@ -18,7 +18,7 @@ from .config import LanderConfig
 from .convert import nearest
 from .footprint import Shape, autocast_bytes, kept_bytes, pass_flops
 from .methods import METHODS, TUNED
-from .model import _random_model, model_source
+from .model import model_source, random_model
 from .neurons import NeuronSets
 from .routing import PartitionedFFN
 from .structure import feed_forwards, fingerprint, unwrap
@@ -123,7 +123,7 @@ def meta_model(config: LanderConfig) -> nn.Module:
     dtype = getattr(torch, m.dtype) if m.dtype not in (None, "auto") else torch.float32
     with torch.device("meta"):
         source = m.name_or_path if m.architecture else model_source(m.name_or_path)
-        return _random_model(source, m.architecture, dtype, {"trust_remote_code": m.trust_remote_code, "revision": m.revision})
+        return random_model(source, m.architecture, dtype, {"trust_remote_code": m.trust_remote_code, "revision": m.revision})
 
 
 def even_sets(model: nn.Module, config: LanderConfig, layers: Sequence[int]) -> NeuronSets:

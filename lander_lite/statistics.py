@@ -93,6 +93,11 @@ def mean_interval(values: Sequence[float], confidence: float = .95) -> tuple[flo
     return mean, sd, mean - half, mean + half
 
 
+def with_interval(mean: float, low: float, high: float, form: str) -> str:
+    """"mean [low, high]", each in a format such as ".2f"."""
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+
+
 # ---------------------------------------------------------------- one task after the other
 def continual(R: Sequence[Sequence[float]], before: Sequence[float]) -> dict[str, float | None]:
     """Summary of training on T tasks in turn. R [T stages, T tasks]: R[j][i] is the score on task i after stage j; before [T]: untrained.

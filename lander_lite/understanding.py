@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .awareness import AwarenessScores, _chosen, _evaluation, _length, _plain, _sentence_losses
+from .awareness import AwarenessScores, chosen_views, frozen_evaluation, n_tokens, plain_ids, sentence_losses
 from .corpus import batches, collate, prompt_ids
-from .neurons import _normalized
+from .neurons import normalized
 from .neuronsets import NeuronSets
 from .structure import input_device
 
@@ -32,8 +32,8 @@ def token_readings(
     token the input of `down`, and the summed loss of the next tokens. Raises: ValueError for a layer out of range or a sentence of
     fewer than two tokens.
     """
-    feed_forwards, layers = _chosen(model, layers)
-    examples = [_plain(tokenizer, sentence, "text", number, MAX_LENGTH) for number, sentence in enumerate(sentences)]
+    feed_forwards, layers = chosen_views(model, layers)
+    examples = [plain_ids(tokenizer, sentence, "text", number, MAX_LENGTH) for number, sentence in enumerate(sentences)]
     caught: list[torch.Tensor] = []
 
     def catch(module, args):
@@ -41,12 +41,12 @@ def token_readings(
         caught.append(h)
         return (h, *args[1:])
 
-    for rows in batches(examples, batch_size, key=_length):
+    for rows in batches(examples, batch_size, key=n_tokens):
         batch = collate(tokenizer, [examples[row] for row in rows], device=input_device(model))
-        with ExitStack() as stack, _evaluation(model), torch.set_grad_enabled(gradients):
+        with ExitStack() as stack, frozen_evaluation(model), torch.set_grad_enabled(gradients):
             for feed_forward in feed_forwards:
                 stack.callback(feed_forward.down.register_forward_pre_hook(catch).remove)
-            loss = _sentence_losses(model, batch).sum()
+            loss = sentence_losses(model, batch).sum()
             slopes = torch.autograd.grad(loss, caught) if gradients else None
         mask = batch["attention_mask"].bool()
         flat = mask.flatten()
@@ -164,7 +164,7 @@ def layer_position(scores: AwarenessScores, epsilon: float = 0.9, normalize: str
     "rank" or "raw"), and then the 1 - epsilon with the largest variance over languages are taken from all layers together. Chance: the
     same number in each layer. Raises: ValueError for scores that are not finite, or all zero in a layer.
     """
-    values = _normalized(scores, normalize)  # (language, layer, d_ff)
+    values = normalized(scores, normalize)  # (language, layer, d_ff)
     variance = values.var(dim=0, unbiased=True)
     top = variance.flatten().argsort(descending=True, stable=True)[: round((1 - epsilon) * variance.numel())]
     layer, owner = top // variance.shape[1], values.argmax(dim=0).flatten()[top]

@@ -38,8 +38,8 @@ def test_halves_of_halves_add_up_and_one_row_is_the_end():
 def test_scores_are_the_same_in_parts(model, tokenizer, corpus, monkeypatch):
     whole = score_awareness(model, tokenizer, corpus, ["en", "de"], [1, 2], progress=False)
     calls, module = [], score_awareness.__globals__
-    small = limited(module["_sentence_losses"], 2, calls, lambda model, batch: len(batch["input_ids"]))
-    monkeypatch.setitem(module, "_sentence_losses", small)
+    small = limited(module["sentence_losses"], 2, calls, lambda model, batch: len(batch["input_ids"]))
+    monkeypatch.setitem(module, "sentence_losses", small)
     with pytest.warns(UserWarning, match="out of memory with 6 sentences"):
         parts = score_awareness(model, tokenizer, corpus, ["en", "de"], [1, 2], progress=False)
     assert max(calls) == 6 and calls.count(1) + calls.count(2) >= 6

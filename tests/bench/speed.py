@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, BloomConfig, LlamaConfig
 
 from lander_lite import LanderTuningConfig, NeuronSets, baselines, feed_forwards, fingerprint, get_lander_model, load_model
-from lander_lite.awareness import _chosen, _mean_scores
+from lander_lite.awareness import _mean_scores, chosen_views
 from lander_lite.finetune import label_loss
 
 SHAPES = {"bloom": lambda: BloomConfig(vocab_size=8000, hidden_size=512, n_layer=12, n_head=8),
@@ -122,7 +122,7 @@ def medians(actions: dict, repeats: int) -> dict[str, float]:
 
 def scoring(kind: str, repeats: int) -> list[tuple]:
     model, (_, tokenizer), data = build(kind), load_model("tiny-bloom"), batch()
-    chosen, _ = _chosen(model, range(12))
+    chosen, _ = chosen_views(model, range(12))
     rows = [{"input_ids": row["input_ids"], "labels": row["input_ids"]} for row in examples()]
     trained, frozen = copy.deepcopy(model), copy.deepcopy(model).requires_grad_(False)
     data["labels"] = data["input_ids"]
