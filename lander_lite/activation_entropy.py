@@ -11,6 +11,7 @@ from torch import nn
 
 from .corpus import batches, collate, prompt_ids, texts
 from .feedforward import FeedForward
+from .limits import check_examples, cut_ids
 from .neuronsets import NeuronSets
 from .processes import add_up, rank, world
 from .structure import feed_forwards, fingerprint, input_device, unwrap
@@ -189,7 +190,7 @@ def active_tokens(model, tokenizer, sentences: Iterable[str], batch_size: int, m
     """(number of tokens at which each neuron is active, LongTensor [layer, d_ff]; number of tokens). Memory: CHUNK batches of text."""
     found, tokens, mask, was_training = feed_forwards(model), 0, torch.empty(0), model.training
     counts = [torch.zeros(view.d_ff, dtype=torch.long) for view in found]
-    examples = ({"input_ids": ids} for sentence in sentences if (ids := prompt_ids(tokenizer, sentence)[:max_length]))
+    examples = (cut_ids(ids, max_length) for sentence in sentences if (ids := prompt_ids(tokenizer, sentence)))
 
     def count(index: int):
         def hook(module, args, output):                 # (batch, token, d_ff)
@@ -206,6 +207,7 @@ def active_tokens(model, tokenizer, sentences: Iterable[str], batch_size: int, m
             stack.callback(inner.register_forward_hook(count(index)).remove)
         mine = islice(examples, rank(), None, world())
         while chunk := list(islice(mine, CHUNK * batch_size)):
+            check_examples(model, {"a piece of the text": chunk}, max_length)
             for rows in batches(chunk, batch_size, key=lambda example: len(example["input_ids"])):
                 batch = collate(tokenizer, [chunk[row] for row in rows], device=input_device(model))
                 mask = batch["attention_mask"].flatten().float()

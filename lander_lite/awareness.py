@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from .corpus import batches, check_pairs, collate, encode, parse_pair, prompt_ids, texts
 from .feedforward import FeedForward
 from .layers import LayerScores
+from .limits import check_examples, cut_ids
 from .memory import in_halves
 from .processes import add_up, own_part
 from .structure import feed_forwards, fingerprint, input_device
@@ -68,6 +69,7 @@ def score_awareness(
     model: nn.Module, tokenizer, corpus: Dataset | Mapping[str, Sequence[str]], languages: Sequence[str],
     layers: LayerScores | Sequence[int], *, text: str = "mono", pairs: Sequence[str] | None = None, pre_activation: bool = False,
     max_sentences: int | None = 500, batch_size: int = 16, max_length: int = 256, template: str | None = None, progress: bool = True,
+    too_long: str = "cut",
 ) -> AwarenessScores:
     """Phi(i) = |h_i · dL/dh_i|, the first-order estimate of |L(h_i = 0) - L(h_i)| (LANDeRMT eq. 3–4), per language and neuron.
 
@@ -83,6 +85,7 @@ def score_awareness(
         pairs: for text="translation"; default: en-x and x-en for all languages x.
         pre_activation: score what goes into the activation function instead (as the authors' code does).
         max_sentences: the first so many of each language or pair; None for all.
+        too_long: what is longer than max_length tokens is "cut" and counted in a warning, or an error ("refuse").
 
     Needs one forward and one backward pass through activations; parameters get no gradient. Several processes (accelerate launch) share
     the sentences. Raises: ValueError for unknown settings, layers out of range, an empty sentence, a pair that the corpus cannot serve;
@@ -90,6 +93,7 @@ def score_awareness(
     """
     chosen, selected = chosen_views(model, layers)
     groups = examples_of(tokenizer, corpus, languages, text, pairs, max_sentences, max_length, template)
+    check_examples(model, {name: examples for name, (_, examples) in groups.items()}, max_length, too_long)
     sums, counts = {language: 0.0 for language in languages}, dict.fromkeys(languages, 0)
     with tqdm(total=sum(len(examples) for _, examples in groups.values()), desc="neurons", unit="sentence", disable=not progress) as bar:
         for name, (members, examples) in groups.items():
@@ -143,10 +147,10 @@ def examples_of(tokenizer, corpus, languages, text, pairs, max_sentences, max_le
 
 
 def plain_ids(tokenizer, sentence: str, language: str, number: int, max_length: int) -> dict[str, list[int]]:
-    ids = prompt_ids(tokenizer, sentence)[:max_length]
-    if len(ids) < 2:
+    example = cut_ids(prompt_ids(tokenizer, sentence), max_length)
+    if len(ids := example["input_ids"]) < 2:
         raise ValueError(f"'{language}', sentence {number}: {len(ids)} tokens in {sentence!r}, but a loss needs two. Remove it.")
-    return {"input_ids": ids, "labels": ids}
+    return example | {"labels": ids}
 
 
 def n_tokens(example: dict[str, list[int]]) -> int:

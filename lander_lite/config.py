@@ -52,6 +52,7 @@ class CorpusConfig:
     pairs: list[str] = field(default_factory=lambda: list(PAIRS))
     template: str | None = None                    # None: corpus.TEMPLATE
     max_length: int = 256                          # tokens of prompt + target
+    too_long: str = _choice("cut", "cut", "refuse")    # longer sentences are cut and counted, or an error
 
 
 @dataclass
@@ -93,6 +94,7 @@ class FinetuneConfig:
     schedule: str = _choice("cosine", "cosine", "linear", "constant")
     weight_decay: float = 0.01
     max_length: int = 256
+    too_long: str = _choice("cut", "cut", "refuse")
     max_grad_norm: float = 1.0
     seed: int = 0
     rows_per_pair: int | None = 400                # None: every row of the corpus
@@ -192,12 +194,10 @@ class LanderConfig:
             if not dataclasses.is_dataclass(owner):
                 raise ValueError(f"{key!r}: {'.'.join(parts[:depth + 1])} is a single value, not a section")
         if dataclasses.is_dataclass(getattr(owner, name)):
-            first = dataclasses.fields(getattr(owner, name))[0].name
-            raise ValueError(f"{key!r} is a section; set one of its values, such as {key}.{first}")
+            raise ValueError(f"{key!r} is a section; set one of {', '.join(f.name for f in dataclasses.fields(getattr(owner, name)))}")
         spec = next(f for f in dataclasses.fields(owner) if f.name == name)
         value = convert(value, typing.get_type_hints(type(owner))[name], key)
-        choices = spec.metadata.get("choices")
-        if choices and value not in choices:
+        if (choices := spec.metadata.get("choices")) and value not in choices:
             raise ValueError(f"{key} = {value!r}{nearest(value, choices)}; choose one of {', '.join(map(str, choices))}")
         setattr(owner, name, value)
 

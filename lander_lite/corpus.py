@@ -201,20 +201,21 @@ def encode(tokenizer, source: str, target: str, pair: str, *, template: str | No
 
     Prompt and " " + target are tokenised apart, so that the prompt's ids are exactly those of inference. A longer example than `max_length`
     is cut: the source sentence at its end, so that each side keeps up to half, then the target (EOS goes with the cut part: nothing is
-    taught to stop early). Raises ValueError when the template alone does not fit, or without an EOS token.
+    taught to stop early); it has "cut": True. Raises ValueError when the template alone does not fit, or without an EOS token.
     """
     if tokenizer.eos_token_id is None:
         raise ValueError(f"{type(tokenizer).__name__} has no EOS token; set tokenizer.eos_token")
     target_ids = tokenizer(" " + target, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
     room = max_length - min(len(target_ids), max_length // 2)
     ids = prompt_ids(tokenizer, prompt(source, pair, template, shots))
+    cut = {"cut": True} if len(ids) + len(target_ids) > max_length else {}
     while len(ids) > room:
         if not source:
             raise ValueError(f"max_length={max_length} leaves no room: the {pair} template takes {len(ids)} tokens without a sentence")
         source = source[:int(0.9 * len(source))]
         ids = prompt_ids(tokenizer, prompt(source, pair, template, shots))
     target_ids = target_ids[:max_length - len(ids)]
-    return {"input_ids": ids + target_ids, "labels": [-100] * len(ids) + target_ids}
+    return {"input_ids": ids + target_ids, "labels": [-100] * len(ids) + target_ids, **cut}
 
 
 def collate(tokenizer, examples: Sequence[dict], side: str = "right", device=None) -> dict[str, torch.Tensor]:

@@ -17,13 +17,14 @@ from torch import nn
 from .baselines import Adapter
 from .corpus import prompt_ids
 from .evaluate import evaluating
+from .limits import cut_ids
 
 
 def encode_plain(tokenizer, texts: Sequence[str] | None, max_length: int) -> list[dict]:
     """{"input_ids"} of each sentence, cut at `max_length`; ValueError without any."""
     if texts is None or isinstance(texts, str):
         raise ValueError("finetune.kl_weight > 0 needs kl_texts=, a list of sentences on which the model is to stay as it is")
-    examples = [{"input_ids": ids} for text in texts if (ids := prompt_ids(tokenizer, text)[:max_length])]
+    examples = [cut_ids(ids, max_length) for text in texts if (ids := prompt_ids(tokenizer, text))]
     if not examples:
         raise ValueError("kl_texts has no sentence with a token in it")
     return examples

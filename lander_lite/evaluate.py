@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from .corpus import batches, check_pairs, collate, languages_of, one_line, parse_pair, prompt, prompt_ids, texts
 from .langid import LanguageId
+from .limits import check_examples, check_ids, cut_ids
 from .structure import input_device
 
 LANGUAGE_ID_ROWS = 1000                                # enough to tell the languages apart; more only costs time
@@ -49,6 +50,7 @@ def translate(model, tokenizer, sentences: Sequence[str], pair: str, *, batch_si
         model.set_pair(pair)
     sentences = [one_line(sentence) for sentence in sentences]
     examples = [{"input_ids": prompt_ids(tokenizer, prompt(sentence, pair, template, shots or ()))} for sentence in sentences]
+    check_ids(model, examples, pair)
     lengths = [len(tokenizer(sentence, add_special_tokens=False)["input_ids"]) for sentence in sentences]
     outputs = [""] * len(sentences)
     with evaluating(model), tqdm(total=len(sentences), desc=f"translate {pair}", disable=not progress, mininterval=1) as bar:
@@ -162,15 +164,16 @@ def bleu_of_sums(metric: BLEU, sums: np.ndarray) -> float:
 
 
 def perplexity(model, tokenizer, sentences: Sequence[str], *, batch_size: int = 32, max_length: int = 256) -> float:
-    """exp of the mean negative log-likelihood per predicted token over all sentences (each cut at `max_length` tokens).
+    """exp of the mean negative log-likelihood per predicted token over all sentences (cut at `max_length` tokens, with a warning).
 
     The first token is predicted only where the tokenizer puts BOS in front; EOS is not scored. A model with pairs is measured with the
     pair that is set. Raises ValueError when there is nothing to predict.
     """
-    examples = [prompt_ids(tokenizer, sentence)[:max_length] for sentence in sentences]
-    examples = [{"input_ids": ids, "labels": ids} for ids in examples if len(ids) > 1]
+    examples = [cut_ids(prompt_ids(tokenizer, sentence), max_length) for sentence in sentences]
+    examples = [example | {"labels": example["input_ids"]} for example in examples if len(example["input_ids"]) > 1]
     if not examples:
         raise ValueError("perplexity needs at least one sentence of two tokens")
+    check_examples(model, {"the sentences": examples}, max_length)
     total, count = 0., 0
     with evaluating(model):
         for rows in batches(examples, batch_size, key=lambda example: len(example["input_ids"])):

@@ -11,6 +11,7 @@ import torch
 from .convert import parse_pair
 from .corpus import LANGUAGE_NAMES, batches, check_pairs, collate, prompt, prompt_ids, texts
 from .evaluate import evaluating
+from .limits import check_examples, cut_ids
 from .structure import blocks, input_device, unwrap
 
 
@@ -23,6 +24,7 @@ def feature_magnitudes(model, tokenizer, prompts: Sequence[str | Sequence[int]],
     Raises ValueError for no prompts, a prompt without tokens, or a batch size or length below 1.
     """
     examples = encode_prompts(tokenizer, prompts, batch_size, max_length)
+    check_examples(model, {"the prompts": examples}, max_length)
     found, mask = blocks(model), torch.empty(0)
     sums: list = [0.] * len(found)
 
@@ -53,7 +55,7 @@ def encode_prompts(tokenizer, prompts: Sequence[str | Sequence[int]], batch_size
     encoded = [prompt_ids(tokenizer, text) if isinstance(text, str) else list(text) for text in prompts]
     if empty := [number for number, ids in enumerate(encoded) if not ids]:
         raise ValueError(f"prompt {empty[0]} has no tokens.")
-    return [{"input_ids": ids[:max_length]} for ids in encoded]
+    return [cut_ids(ids, max_length) for ids in encoded]
 
 
 # ---------------------------------------------------------------- prompts

@@ -25,6 +25,7 @@ from .checkpoints import latest_checkpoint, load_checkpoint, run_identity, save_
 from .config import FinetuneConfig
 from .corpus import collate, encode, parse_pair
 from .distill import Teacher, encode_plain
+from .limits import check_examples
 from .memory import free_memory
 from .monolingual import check_data, encode_text, plain_text
 from .processes import add_up, own_part, shard_on_cpu, whole, world
@@ -58,6 +59,7 @@ def finetune(model, tokenizer, corpus, pairs: Sequence[str], config: FinetuneCon
         set_pair(pair)                                  # a pair without neuron sets is refused before any work
     data = {pair: pair_data(tokenizer, corpus, pair, config, template) for pair in pairs}
     plain = encode_plain(tokenizer, kl_texts, config.max_length) if config.kl_weight else []
+    check_examples(model, {**data, "kl_texts": plain}, config.max_length, config.too_long)
     torch.manual_seed(config.seed)
     model.zero_grad(set_to_none=True)                   # a run cut short in this session leaves half an update's gradients
     teacher = Teacher(model) if plain else None

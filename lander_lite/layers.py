@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from .corpus import batches, check_pairs, collate, encode, parse_pair
 from .files import write_text
+from .limits import check_examples
 from .processes import add_up, own_part
 from .structure import blocks, input_device, unwrap
 
@@ -109,12 +110,14 @@ def detect_layers(
     template: str | None = None,
     method: str = "signed",
     progress: bool = True,
+    too_long: str = "cut",
 ) -> LayerScores:
     """Score every block but the first and select k of them, pooled over the pairs (LANDeRMT eq. 1–2).
 
     D_i = |mean_n A_(i,n) - mean_n A_(i+1,n)|, where A_(i,n) is the mean of the residual stream after block i over all tokens
     and all units of prompt n. A prompt is teacher-forced: the template with the source, then the reference, without EOS.
     The first `max_sentences` rows are used for every pair; padding does not count. Several processes (accelerate launch) share them.
+    too_long: prompts of more than max_length tokens are "cut" and counted in a warning, or an error ("refuse").
 
     Raises: ValueError for k out of range, an unknown method, a pair the corpus cannot serve; all before the first forward pass.
     """
@@ -127,6 +130,7 @@ def detect_layers(
     if not rows:
         raise ValueError("no sentences to score: the corpus is empty or max_sentences is 0.")
     prompts = {pair: [_teacher_forced(tokenizer, row, pair, template, max_length) for row in rows] for pair in pairs}
+    check_examples(model, prompts, max_length, too_long)
     means = []
     with tqdm(total=len(rows) * len(pairs), desc="layers", unit="prompt", disable=not progress) as bar:
         for pair in pairs:
@@ -142,8 +146,10 @@ def detect_layers(
 
 def _teacher_forced(tokenizer, row: dict, pair: str, template: str | None, max_length: int) -> dict:
     source, target = parse_pair(pair)
-    ids = encode(tokenizer, row[source], row[target], pair, template=template, max_length=max_length)["input_ids"]
-    return {"input_ids": ids[:-1] if ids[-1] == tokenizer.eos_token_id else ids}
+    example = encode(tokenizer, row[source], row[target], pair, template=template, max_length=max_length)
+    ids = example.pop("input_ids")
+    del example["labels"]
+    return example | {"input_ids": ids[:-1] if ids[-1] == tokenizer.eos_token_id else ids}
 
 
 def _pair_means(model: nn.Module, tokenizer, layers: list[nn.Module], prompts: list[dict], batch_size: int, bar) -> tuple:

@@ -13,6 +13,7 @@ from torch import nn
 
 from .corpus import batches, collate, prompt_ids
 from .evaluate import evaluating
+from .limits import check_examples, cut_ids
 from .neuronsets import NeuronSets
 from .structure import blocks, feed_forwards, input_device, unwrap
 
@@ -53,9 +54,10 @@ def sentence_states(model: nn.Module, tokenizer, sentences: Sequence[str], batch
     """The mean over a sentence's tokens of the residual stream after each block, float32 [layer, sentence, d_model]; padding excluded.
 
     A LanderModel is read with the pair that is set. Raises ValueError for a sentence without tokens."""
-    examples = [{"input_ids": prompt_ids(tokenizer, sentence)[:max_length]} for sentence in sentences]
+    examples = [cut_ids(prompt_ids(tokenizer, sentence), max_length) for sentence in sentences]
     if empty := [number for number, example in enumerate(examples) if not example["input_ids"]]:
         raise ValueError(f"sentence {empty[0]} has no tokens.")
+    check_examples(model, {"the sentences": examples}, max_length)
     layers, seen = blocks(model), {}
     states: list[torch.Tensor] = [torch.empty(0)] * len(examples)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from .corpus import check_pairs, languages_of, prompt_ids, texts
+from .limits import cut_ids
 
 
 def plain_text(corpus, language: str) -> list[str]:
@@ -43,5 +44,5 @@ def check_data(corpus, pairs: Sequence[str], tokenizer=None) -> None:
 def encode_text(tokenizer, sentence: str, max_length: int) -> dict[str, list[int]]:
     """One sentence with EOS: {"input_ids", "labels"}, both [length <= max_length] and equal: every token is learned (the first one only
     where the tokenizer puts BOS in front of it, for else nothing predicts it). EOS goes with what is cut off."""
-    ids = (prompt_ids(tokenizer, sentence) + [tokenizer.eos_token_id])[:max_length]
-    return {"input_ids": ids, "labels": ids}
+    example = cut_ids(prompt_ids(tokenizer, sentence) + [tokenizer.eos_token_id], max_length)
+    return example | {"labels": example["input_ids"]}

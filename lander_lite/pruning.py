@@ -22,6 +22,7 @@ from .corpus import batches, collate, texts
 from .evaluate import evaluate, evaluating, perplexity
 from .features import calibration_prompts, encode_prompts
 from .files import write_text
+from .limits import check_examples
 from .structure import blocks, input_device
 
 METRICS = ("wanda", "translation", "translation_minus_other", "magnitude", "random")
@@ -60,7 +61,8 @@ def prune(model, tokenizer, calibration: Sequence[str | Sequence[int]] | None, s
     for name, prompts in sources.items():
         if prompts is None or not len(prompts):
             raise ValueError(f"metric={metric!r} needs texts in `{name}`; there are none.")
-    examples = [encode_prompts(tokenizer, prompts, batch_size, max_length) for prompts in sources.values()]
+    examples = {name: encode_prompts(tokenizer, prompts, batch_size, max_length) for name, prompts in sources.items()}
+    check_examples(model, examples, max_length)
     model, start, layers = deepcopy(model) if copy else model, time.time(), []
     found = linear_layers(model)
     for name, linear in (item for linears in found for item in linears.items()):
@@ -68,7 +70,7 @@ def prune(model, tokenizer, calibration: Sequence[str | Sequence[int]] | None, s
             raise ValueError(f"pattern={pattern!r} does not divide the {linear.in_features} inputs of {name}.")
     generator = torch.Generator().manual_seed(seed)
     with evaluating(model):
-        streams = [Stream(model, tokenizer, part, batch_size) for part in examples]
+        streams = [Stream(model, tokenizer, part, batch_size) for part in examples.values()]
         for index, (block, linears) in enumerate(zip(blocks(model), found)):
             begin = time.time()
             norms = [stream.input_norms(index, block, linears) for stream in streams]
@@ -84,7 +86,7 @@ def prune(model, tokenizer, calibration: Sequence[str | Sequence[int]] | None, s
                 "texts": {name: len(prompts) for name, prompts in sources.items()}}
     return model, {"settings": settings, "layers": layers, "seconds": round(time.time() - start, 3),
                    "sparsity": sum((weight == 0).sum().item() for weight in weights) / sum(weight.numel() for weight in weights),
-                   "calibration_tokens": sum(len(example["input_ids"]) for part in examples for example in part)}
+                   "calibration_tokens": sum(len(example["input_ids"]) for part in examples.values() for example in part)}
 
 
 def check_settings(sparsity: float | None, metric: str, pattern: str | None) -> tuple[int, int, float]:

@@ -125,7 +125,7 @@ class Run:
         c = self.config
         layers = detect_layers(*self.base, self.train, c.corpus.pairs, c.layers.k, max_sentences=c.layers.max_sentences,
                                batch_size=c.layers.batch_size, max_length=c.corpus.max_length, template=c.corpus.template,
-                               method=c.layers.method, progress=c.finetune.progress)
+                               method=c.layers.method, progress=c.finetune.progress, too_long=c.corpus.too_long)
         path = self.keep(layers, "layers.json")
         print(f"selected layers: {', '.join(map(str, layers.selected))}")
         return path
@@ -136,7 +136,7 @@ class Run:
         scores = score_awareness(*self.base, self.train, c.corpus.languages, layers, text=c.awareness.text, pairs=pairs,
                                  template=c.corpus.template, pre_activation=c.awareness.pre_activation,
                                  max_sentences=c.awareness.max_sentences, batch_size=c.awareness.batch_size,
-                                 max_length=c.corpus.max_length, progress=c.finetune.progress)
+                                 max_length=c.corpus.max_length, progress=c.finetune.progress, too_long=c.corpus.too_long)
         return self.keep(scores, "scores.safetensors")
 
     def categorize(self) -> Path:

@@ -40,7 +40,8 @@ def test_magnitudes_equal_plain_passes_at_any_batch_size(model, tokenizer, batch
 def test_ids_are_the_same_as_their_text_and_long_prompts_are_cut(model, tokenizer):
     ids = [tokenizer(text)["input_ids"] for text in PROMPTS]
     assert torch.equal(feature_magnitudes(model, tokenizer, ids), feature_magnitudes(model, tokenizer, PROMPTS))
-    cut = feature_magnitudes(model, tokenizer, PROMPTS, max_length=5)
+    with pytest.warns(UserWarning, match="cut at max_length=5"):
+        cut = feature_magnitudes(model, tokenizer, PROMPTS, max_length=5)
     assert torch.equal(cut, feature_magnitudes(model, tokenizer, [x[:5] for x in ids])) and not torch.equal(
         cut, feature_magnitudes(model, tokenizer, PROMPTS))
 

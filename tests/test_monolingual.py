@@ -88,7 +88,7 @@ def test_every_token_of_the_text_and_eos_are_learned(model, tokenizer, monkeypat
 
 
 def test_long_text_is_cut(tokenizer):
-    assert encode_text(tokenizer, "abcdef", 4) == {"input_ids": (ids := tokenizer("abcd")["input_ids"]), "labels": ids}
+    assert encode_text(tokenizer, "abcdef", 4) == {"input_ids": (ids := tokenizer("abcd")["input_ids"]), "labels": ids, "cut": True}
     assert encode_text(tokenizer, "abc", 4)["labels"] == [*tokenizer("abc")["input_ids"], tokenizer.eos_token_id]
 
 

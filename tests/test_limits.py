@@ -1,0 +1,117 @@
+"""What is too long for the limit, or not in the model's vocabulary, is counted or refused before any work."""
+import json
+import warnings
+
+import pytest
+import torch
+
+from lander_lite import detect_layers, finetune, load_corpus, load_model, perplexity, score_awareness, translate
+from lander_lite.__main__ import main
+from lander_lite.activation_entropy import activation_counts
+from lander_lite.config import FinetuneConfig, data_dir
+from lander_lite.corpus import encode, prompt_ids
+from lander_lite.limits import check_examples, check_ids
+from lander_lite.mechanics import sentence_states
+from lander_lite.monolingual import encode_text
+
+SHORT, LONG = "The dog sleeps .", "The dog sleeps . " * 20
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load_model("tiny-bloom", random_weights=True)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "corpus.tsv"
+    rows = [f"{a}\t{b}" for a, b in [(SHORT, SHORT), (LONG, SHORT), (SHORT, SHORT), (SHORT, LONG), (SHORT, SHORT)]]
+    path.write_text("en\tde\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return load_corpus(path)
+
+
+def detect(model, tokenizer, corpus, **limit):
+    return detect_layers(model, tokenizer, corpus, ["en-de"], 2, progress=False, **limit)
+
+
+def score(model, tokenizer, corpus, **limit):
+    return score_awareness(model, tokenizer, corpus, ["en", "de"], [1, 2], progress=False, **limit)
+
+
+def tune(model, tokenizer, corpus, **limit):
+    return finetune(model, tokenizer, corpus, ["en-de"], FinetuneConfig(updates=1, batch_size=2, progress=False, **limit))
+
+
+COUNTS = {detect: "2 of 5 in en-de", score: "1 of 5 in en, 1 of 5 in de", tune: "2 of 5 in en-de"}
+
+
+@pytest.mark.parametrize("step", COUNTS)
+def test_long_sentences_are_counted(step, base, corpus):
+    with pytest.warns(UserWarning, match=f"cut at max_length=32 tokens: {COUNTS[step]}$"):
+        step(*base, corpus, max_length=32)
+
+
+@pytest.mark.parametrize("step", COUNTS)
+def test_long_sentences_are_refused_by_flag(step, base, corpus, monkeypatch):
+    monkeypatch.setattr(torch.nn.Linear, "forward", lambda *_: pytest.fail("the model ran before the check"))
+    with pytest.raises(ValueError, match=f"longer than max_length=32 tokens: {COUNTS[step]}; shorten"):
+        step(*base, corpus, max_length=32, too_long="refuse")
+
+
+@pytest.mark.parametrize("step", COUNTS)
+def test_nothing_is_said_of_sentences_that_fit(step, base, corpus):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        step(*base, corpus, max_length=256, too_long="refuse")
+
+
+@pytest.mark.parametrize("step", [detect, score])
+def test_unknown_handling_is_refused(step, base, corpus):
+    with pytest.raises(ValueError, match="too_long = 'drop' is unknown: use cut or refuse"):
+        step(*base, corpus, too_long="drop")
+
+
+def test_an_example_that_just_fits_is_not_cut(base):
+    tokenizer = base[1]
+    whole = encode(tokenizer, SHORT, SHORT, "en-de")
+    n = len(whole["input_ids"])
+    assert encode(tokenizer, SHORT, SHORT, "en-de", max_length=n) == whole and "cut" not in whole
+    assert encode(tokenizer, SHORT, SHORT, "en-de", max_length=n - 1)["cut"]
+    m = len(prompt_ids(tokenizer, SHORT)) + 1               # EOS
+    assert "cut" not in encode_text(tokenizer, SHORT, m) and encode_text(tokenizer, SHORT, m - 1)["cut"]
+
+
+@pytest.mark.parametrize("measure", [lambda m, t, s: perplexity(m, t, s, max_length=16),
+                                     lambda m, t, s: sentence_states(m, t, s, max_length=16),
+                                     lambda m, t, s: activation_counts(m, t, {"en": s, "de": [SHORT]}, ["en", "de"], max_length=16)])
+def test_measures_of_plain_text_count_too(measure, base):
+    with pytest.warns(UserWarning, match="cut at max_length=16 tokens: 1 of 2 in "):
+        measure(*base, [SHORT, LONG])
+
+
+@pytest.mark.parametrize("step", [*COUNTS, lambda m, t, c: translate(m, t, [SHORT], "en-de"), lambda m, t, c: perplexity(m, t, [SHORT]),
+                                  lambda m, t, c: activation_counts(m, t, c, ["en", "de"])])
+def test_another_models_tokenizer_is_refused(step, base, corpus):
+    model, _ = load_model("tiny-bloom", random_weights=True)
+    model.resize_token_embeddings(5)
+    with pytest.raises(ValueError, match=r"the tokenizer gives token \d+, but the model has 5 embeddings \(0 … 4\): it is another model's"):
+        step(model, base[1], corpus)
+
+
+def test_the_last_embedding_is_in_the_vocabulary(base):
+    rows = base[0].get_input_embeddings().weight.shape[0]
+    check_ids(base[0], [{"input_ids": [rows - 1]}], "here")
+    with pytest.raises(ValueError, match="here, example 1"):
+        check_ids(base[0], [{"input_ids": [0]}, {"input_ids": [rows]}], "here")
+    check_examples(base[0], {"none": []}, 8)
+
+
+def test_the_flag_reaches_the_steps(tmp_path, corpus, capsys):
+    path = tmp_path / "corpus.jsonl"
+    path.write_text("".join(json.dumps({"translation": row}) + "\n" for row in corpus["translation"]), encoding="utf-8")
+    options = ["--profile", "tiny-bloom", "--corpus", str(path), "--pairs", "en-de", "--output-dir", str(tmp_path / "run"),
+               "--set", "corpus.max_length=32", "--set", "model.name_or_path=" + str(data_dir() / "models" / "tiny-bloom")]
+    assert main(["detect", *options, "--set", "corpus.too_long=refuse"]) == 2
+    assert "longer than max_length=32 tokens: 2 of 4 in en-de" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="cut at max_length=32"):
+        main(["detect", *options])
