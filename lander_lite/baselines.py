@@ -43,16 +43,17 @@ def layers(model: nn.Module, selected: Iterable[int], whole_block: bool = False)
     return _train_only(model, [p for i in chosen for p in parts[i].parameters()])
 
 
-def random_layers(model: nn.Module, k: int, seed: int, whole_block: bool = False) -> nn.Module:
-    """The control of `layers`: k layers drawn with `seed`. Raises ValueError when the model has fewer."""
-    return layers(model, drawn_layers(len(blocks(model)), k, seed), whole_block)
+def random_layers(model: nn.Module, k: int, seed: int, whole_block: bool = False, first: int = 0) -> nn.Module:
+    """The control of `layers`: k layers drawn with `seed` from layer `first` on (RA can't choose layer 0). Raises ValueError when the
+    model has fewer."""
+    return layers(model, drawn_layers(len(blocks(model)), k, seed, first), whole_block)
 
 
-def drawn_layers(n: int, k: int, seed: int) -> list[int]:
-    """k of n layers, drawn with `seed`. ValueError when there are fewer."""
-    if not 1 <= k <= n:
-        raise ValueError(f"k={k} random layers: the model has {n}")
-    return sorted(random.Random(seed).sample(range(n), k))
+def drawn_layers(n: int, k: int, seed: int, first: int = 0) -> list[int]:
+    """k of the layers first … n - 1, drawn with `seed`. ValueError when there are fewer."""
+    if not 1 <= k <= n - first:
+        raise ValueError(f"k={k} random layers: the model has {n - first}")
+    return sorted(random.Random(seed).sample(range(first, n), k))
 
 
 # ---------------------------------------------------------------- adapters

@@ -66,6 +66,8 @@ METHODS = {
                            lambda model, lab, sets, seed: baselines.layers(model, sets.layers, whole_block=True)),
     "random-layers": Method("feed-forward blocks of as many random layers",
                             lambda model, lab, sets, seed: baselines.random_layers(model, len(sets.layers), seed)),
+    "random-layers-above": Method("… of as many random layers, never the first, which RA can't choose",
+                                  lambda model, lab, sets, seed: baselines.random_layers(model, len(sets.layers), seed, first=1)),
     "adapter": Method("bottleneck adapters of about the same size after every feed-forward block",
                       lambda model, lab, sets, seed: baselines.adapter(model, baselines.bottleneck_for(model, budget(model, sets)))),
     "lora": Method("LoRA, rank 16, on every linear layer", lambda model, lab, sets, seed: baselines.lora(model)),

@@ -77,7 +77,8 @@ def rules(rows: Sequence[Row]) -> str:
 STEPS = {"only the selected layers": ("layers", "full"), "only the pair's neurons": ("lander-none", "layers"),
          "the router": (LANDER, "lander-none")}         # the way from full tuning to LANDeRMT, one change at a time
 ASIDE = {"attention of these layers, too": ("layers-block", "layers"), "random layers": ("random-layers", "layers"),
-         "random neurons": ("random", "lander-none"), "router as printed": ("lander-literal", "lander-none")}
+         "random layers, not the first": ("random-layers-above", "layers"), "random neurons": ("random", "lander-none"),
+         "router as printed": ("lander-literal", "lander-none")}
 
 
 def steps(study: Study) -> dict[str, Difference]:

@@ -180,6 +180,15 @@ def test_random_layers_are_drawn_with_the_seed(model, whole_block):
     assert all(names in pairs for names in drawn)
 
 
+def test_random_layers_can_leave_out_the_first():
+    draws = [baselines.drawn_layers(8, 4, seed, first=1) for seed in range(20)]
+    assert all(len(set(draw)) == 4 and min(draw) >= 1 and max(draw) <= 7 for draw in draws) and len({*map(tuple, draws)}) > 5
+    assert any(0 in baselines.drawn_layers(8, 4, seed) for seed in range(20))
+    assert baselines.drawn_layers(8, 7, 0, first=1) == [*range(1, 8)]
+    with pytest.raises(ValueError, match="k=8 random layers: the model has 7"):
+        baselines.drawn_layers(8, 8, 0, first=1)
+
+
 @pytest.mark.parametrize("method", ["adapter", "lora", "ia3", "adapter_lora"])
 @pytest.mark.parametrize("training", [False, True])
 def test_a_model_keeps_its_mode(bloom, method, training):

@@ -202,7 +202,8 @@ def test_every_method_is_ready_for_training(config, tmp_path):
     lab = Lab(config, tmp_path)
     sets, base = lab.sets(), sum(p.numel() for p in lab.base.parameters())
     counts = {name: count_trainable(METHODS[name].build(lab.fresh(), lab, sets, 0)) for name in TUNED}
-    assert counts["full"] == counts["full-kl"] == base > counts["layers-block"] > counts["layers"] == counts["random-layers"]
+    assert counts["full"] == counts["full-kl"] == base > counts["layers-block"] > counts["layers"]
+    assert counts["layers"] == counts["random-layers"] == counts["random-layers-above"]
     assert counts["layers"] > counts["lander-none"] == counts["random"] == counts["general-only"] + counts["specific-only"] > counts["ia3"]
     assert counts["lander-learned"] == counts["lander-none"] + 33
     assert counts["adapter"] == pytest.approx(counts["layers"], rel=.05)     # equal budgets
