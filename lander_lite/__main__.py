@@ -20,7 +20,7 @@ STEPS = {
     "lape": "language neurons of all layers by activation entropy      → lape.safetensors",
     "translate": "translate --text, or the lines of standard input",
     "prune": "set the least important weights of the blocks to 0     → pruned/, pruning.json",
-    "plan": "memory and compute of --method on paper; loads nothing",
+    "plan": "memory and compute of --method on paper; loads no model",
     "study": "methods side by side, each with its own learning rate      → DIR/KIND/*.json",
 }
 ORDER = ("detect", "score", "categorize", "finetune")
@@ -103,8 +103,10 @@ def execute(step: str, options: argparse.Namespace) -> None:
     if step == "translate" and len(config.corpus.pairs if options.pairs is None else options.pairs.split(",")) != 1:
         raise ValueError("translate takes one direction: --pairs en-de")
     if step == "plan":
+        from .layers import LayerScores
         from .plan import plan
-        return print(plan(config, options.method).table(options.gpu))
+        known = LayerScores.load(folder / "layers.json").selected if (folder / "layers.json").is_file() else None
+        return print(plan(config, options.method, known).table(options.gpu))
     if step == "study":
         from .report import study_table
         from .study import FAST, FAST_UPDATES, study

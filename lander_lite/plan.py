@@ -63,7 +63,7 @@ class Plan:
         lines = [f"{c.profile}, {self.method}: {METHODS[self.method].about}",
                  f"batch {t.batch_size} x {t.max_length} tokens, accumulation {t.accumulation}, {c.model.dtype or 'float32'}, "
                  f"mixed precision {t.mixed_precision}, gradient checkpointing {'on' if t.gradient_checkpointing else 'off'}",
-                 f"k {c.layers.k}, epsilon {c.categories.epsilon}, selected layers {self.layers} (the lower, the more memory)", "",
+                 f"k {len(self.layers)}, epsilon {c.categories.epsilon}, selected layers {self.layers} (the lower, the more memory)", "",
                  *(f"{name:24}{count:>16,d}" for name, count in counts.items()), "",
                  f"{'GB':24}{'tuning':>10}{'scoring':>10}"]
         kinds = dict.fromkeys([*self.tuning, *self.scoring])
@@ -77,7 +77,7 @@ class Plan:
             short = f"{gpu} is {self.short(gpu) / 1e9:.1f} GB short" if gpu else "No single GPU of these is large enough"
             lines += ["", f"{short}. The peak after each change alone:"]
             for method, change in changes(c, self.method):
-                peak = plan(changed(c, change), method).peak
+                peak = plan(changed(c, change), method, None if "layers.k" in change else self.layers).peak
                 flags = [f"--method {method}"] * (method != self.method) + [f"--set {key}={value}" for key, value in change.items()]
                 lines += [f"{peak / 1e9:8.1f} GB   {' '.join(flags)}"] * (peak < self.peak)
         return "\n".join(lines)

@@ -13,6 +13,7 @@ from lander_lite.__main__ import main
 from lander_lite.baselines import count_trainable
 from lander_lite.config import LanderConfig
 from lander_lite.exercises import check_09_training_bytes
+from lander_lite.layers import LayerScores
 from lander_lite.methods import METHODS
 from lander_lite.model import load_model
 from lander_lite.plan import GPUS, KNOWN, MARGIN, changed, changes, even_sets, meta_model, plan, quantisable
@@ -249,6 +250,15 @@ def test_command_line(capsys):
                                 (["--gpu", "T5"], "did you mean T4")):
         assert main(["plan", "--profile", "tiny-bloom", *arguments]) == 2
         assert expected in capsys.readouterr().err
+
+
+def test_the_command_line_takes_the_layers_that_detect_found(tmp_path, capsys):
+    found = torch.zeros(1, 7)
+    LayerScores(["en-de"], torch.zeros(1, 8), found, found, found, [4, 7]).save(tmp_path / "layers.json")
+    assert main(["plan", "--profile", "tiny-bloom", "--output-dir", str(tmp_path), "--gpu", "T4"]) == 0
+    assert "k 2, epsilon 0.9, selected layers [4, 7]" in capsys.readouterr().out
+    assert main(["plan", "--profile", "tiny-bloom", "--output-dir", str(tmp_path / "other")]) == 0
+    assert "selected layers [1, 2, 3, 4]" in capsys.readouterr().out
 
 
 def test_the_exercise_takes_the_right_answer_only(capsys):
