@@ -124,13 +124,16 @@ def test_a_missing_method_or_seed_means_not_measured(study, tmp_path):
 
 def test_the_second_architecture_and_the_low_resource_language_count_both(study, tmp_path):
     main(tmp_path, {LANDER: .1} | dict.fromkeys([*BASELINES, *ABLATIONS, *CONTROLS], .3))
+
+    def low(method, seed, bleu, elsewhere):
+        write(tmp_path, "low-resource", method, seed, dict.fromkeys(PAIRS, elsewhere) | dict.fromkeys(["en-af", "af-en"], bleu))
     for seed in range(3):
-        write(tmp_path, "low-resource", LANDER, seed, 30. + seed / 10)
-        write(tmp_path, "low-resource", "full", seed, 25. + seed / 5)
+        low(LANDER, seed, 30. + seed / 10, elsewhere=10.)      # what happens to the other directions is another claim
+        low("full", seed, 25. + seed / 5, elsewhere=50.)
     assert judge("L14", study()).verdict == NOT_YET
     assert judge("L14", study(), study()).verdict == "reproduced"
     for seed in range(3):
-        write(tmp_path, "low-resource", "full", seed, 30. - seed)
+        low("full", seed, 30. - seed, elsewhere=0.)
     assert judge("L14", study(), study()).measured.endswith("**Not met:** low-resource")
     main(tmp_path, {"random": .1})
     assert "L8 on the second architecture" in judge("L14", study(), study()).measured.split("Not met")[1]
