@@ -86,7 +86,7 @@ def adapter(model: nn.Module, bottleneck: int = 64) -> nn.Module:
         if isinstance(view.down, Adapter):
             raise ValueError(f"{view.name} has an adapter already")
         added.append(Adapter(module_of(view.down), bottleneck).train(model.training))
-        view.replace_down(added[-1])
+        view.replace_part("down", added[-1])
     return _train_only(model, [p for a in added for part in (a.down, a.up) for p in part.parameters()])
 
 

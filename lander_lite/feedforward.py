@@ -98,10 +98,28 @@ class FeedForward:
                 delattr(self.parent, name)             # an activation that is a function comes back where nn.Identity stood
             setattr(self.parent, name, part)
 
-    def replace_down(self, module: nn.Module) -> None:
-        """Put `module` in the place of the down-projection."""
-        holder = self.parent if self.inline else self.module
-        setattr(holder, next(name for name, child in holder.named_children() if child is module_of(self.down)), module)
+    def replace_part(self, part: str, module: nn.Module) -> None:
+        """Put `module` in the place of "up", "gate" or "down"."""
+        old = module_of(getattr(self, part))
+        for holder in (self.parent, self.module) if self.inline else (self.module,):
+            setattr(holder, next(name for name, child in holder.named_children() if child is old), module)
+        setattr(self, part, module)
+
+    def dequantise(self, dtype: torch.dtype) -> None:
+        """Put nn.Linear layers of the same values, in `dtype`, where bitsandbytes' 4-bit or 8-bit ones are in the model: neurons can be cut
+        out of these and trained."""
+        for name in ("up", "gate", "down"):
+            layer = getattr(self, name)
+            if layer is None or type(layer.weight).__name__ not in ("Params4bit", "Int8Params"):
+                continue
+            from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+            weight = dequantize_bnb_weight(layer.weight, getattr(layer, "state", None))
+            plain = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None, device=weight.device, dtype=dtype)
+            with torch.no_grad():
+                plain.weight.copy_(weight)
+                if layer.bias is not None:
+                    plain.bias.copy_(layer.bias)
+            self.replace_part(name, plain.requires_grad_(False).train(layer.training))
 
 
 def module_of(part: nn.Module | Projection) -> nn.Module:

@@ -18,7 +18,7 @@ from .files import atomic_path
 from .neurons import NeuronSets
 from .processes import is_main, whole
 from .routing import ROUTINGS, PartitionedFFN, languages_of_pair
-from .structure import feed_forwards, fingerprint
+from .structure import feed_forwards, fingerprint, unwrap
 from .tensorfiles import read_tensors, write_tensors
 
 MODEL, CONFIG, FORMAT = "lander_model.safetensors", "lander_config.json", "lander_lite.LanderModel/1"
@@ -65,13 +65,14 @@ class LanderModel(nn.Module):
         self.base_model, self.tuning, self.pair = model, config, None
         self._fingerprint = fingerprint(model)
         self._required = {name: p.requires_grad for name, p in model.named_parameters()}
-        self._all = sum(p.numel() for p in model.parameters())
+        self._all = unwrap(model).num_parameters()       # knows that 4-bit weights lie two in a byte
         for p in model.parameters():
             p.requires_grad_(False)
         views, sets = feed_forwards(model), config.neuron_sets
         self._views = {}
         for layer in sets.layers:
             view, phi = views[layer], sets.awareness
+            view.dequantise(unwrap(model).dtype)            # other layers stay in 4 or 8 bits
             ffn = PartitionedFFN(view, sets.general[layer], {lang: sets.specific[lang][layer] for lang in sets.languages},
                                  {lang: phi[lang][layer] for lang in sets.languages} if phi else None,
                                  config.routing, config.other_specific, getattr(torch, config.dtype) if config.dtype else None)

@@ -29,7 +29,8 @@ def load_model(
     Args:
         name: a profile (its settings are the defaults of all other arguments), a local folder, or a hub id, tried in this order.
         dtype: "float32", "bfloat16", … or "auto". Default: the profile's; else "auto" if a device map is given, else float32.
-        device_map: as in transformers, for example "auto". load_in_4bit, load_in_8bit: bitsandbytes quantisation.
+        device_map: as in transformers, for example "auto". load_in_4bit, load_in_8bit: bitsandbytes quantisation
+            of the frozen weights (selected layers are turned back when they are tuned); scoring in 4 bits needs a GPU.
         revision: hub commit or tag. trust_remote_code: run the model folder's own Python code; off unless you turn it on.
         random_weights: build the architecture with random weights (seed 0) from the profile's sizes or the folder's config
             alone; nothing is downloaded if the profile has sizes. Without a tokenizer at hand it uses tiny-bloom's.

@@ -8,7 +8,7 @@ evenly. Units: bytes (1 GB = 10^9), floating-point operations (a multiplication 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -96,7 +96,7 @@ def plan(config: LanderConfig, method: str = "landermt", layers: Sequence[int] |
     if method not in KNOWN:
         raise ValueError(f"no plan for method {method!r}{nearest(method, [*ALIASES, *KNOWN])}; there are {', '.join([*ALIASES, *KNOWN])}")
     if (config.model.load_in_4bit or config.model.load_in_8bit) and not quantisable(method):
-        raise ValueError(f"{method} trains weights of the model itself, which can't be quantised; lora, ia3 and adapters can")
+        raise ValueError(f"{method} trains whole layers of the model, which can't be quantised; landermt, lora, ia3 and adapters can")
     base = meta_model(config)
     selected = list(range(1, config.layers.k + 1)) if layers is None else list(layers)
     shape = Shape(base, config)
@@ -114,7 +114,8 @@ def needs_scores(method: str) -> bool:
 
 
 def quantisable(method: str) -> bool:
-    return method in ("lora", "ia3", "adapter", "adapter-lora")
+    """Whether frozen weights may lie in 4 or 8 bits. Selective methods turn the selected blocks' layers back (`FeedForward.dequantise`)."""
+    return needs_scores(method) or method in ("lora", "ia3", "adapter", "adapter-lora")
 
 
 def meta_model(config: LanderConfig) -> nn.Module:
@@ -139,9 +140,10 @@ def size(parameters) -> int:
     return sum(p.numel() * p.element_size() for p in parameters)
 
 
-def frozen_bytes(s: Shape, parameters) -> float:
-    """Weights that are not trained, with the blocks' linear layers quantised if the config says so."""
-    return sum(p.numel() * (s.quantum if s.quantum and id(p) in s.quantised else p.element_size()) for p in parameters)
+def frozen_bytes(s: Shape, parameters, turned_back: Collection[int] = ()) -> float:
+    """Weights that are not trained, with the blocks' linear layers quantised if the config says so, except those whose ids are given."""
+    small = s.quantised.difference(turned_back) if s.quantum else ()
+    return sum(p.numel() * (s.quantum if id(p) in small else p.element_size()) for p in parameters)
 
 
 def plan_scoring(result: Plan, base: nn.Module, s: Shape, selected: Sequence[int]) -> None:
@@ -175,6 +177,7 @@ def plan_tuning(result: Plan, tuned: nn.Module, s: Shape) -> None:
     frozen = [p for p in tuned.parameters() if not p.requires_grad]
     idle = [p for m in tuned.modules() if isinstance(m, PartitionedFFN) for name, part in m.slices.items() if not m.active(name)
             for p in part.parameters()]
+    turned_back = {id(p) for m in tuned.modules() if isinstance(m, PartitionedFFN) for p in m.base.parameters()}
     result.trained = sum(p.numel() for p in trained)
     result.active = result.trained - sum(p.numel() for p in idle)
     mixed = t.mixed_precision != "no"
@@ -184,7 +187,7 @@ def plan_tuning(result: Plan, tuned: nn.Module, s: Shape) -> None:
     logits = logit_bytes(t.batch_size * positions, s.vocabulary)
     teacher = size(trained) if METHODS[result.method].kl else 0      # a copy of the weights before training
     copies = autocast_bytes(s, inner) if mixed and s.item == 4 else 0
-    result.tuning = {"frozen weights": frozen_bytes(s, frozen) + teacher, "trained weights": size(trained),
+    result.tuning = {"frozen weights": frozen_bytes(s, frozen, turned_back) + teacher, "trained weights": size(trained),
                      "gradients": size(trained) - size(idle), "optimiser states": 2 * size(trained),
                      "activations": kept + copies, "logits": logits, "temporary": logits + moment}
     result.step = size(trained) - size(idle)             # AdamW's for-each form computes on copies

@@ -105,7 +105,8 @@ class PartitionedFFN(nn.Module):
     def __init__(self, ffn: FeedForward, general, specific: dict, awareness=None, routing="none", other_specific=None, dtype=None):
         super().__init__()
         if ffn.up.weight.dim() != 2 or not ffn.up.weight.is_floating_point():
-            raise ValueError(f"{ffn.name}: the weights are quantised to {ffn.up.weight.dtype}; load the model in float32 or bfloat16")
+            raise ValueError(f"{ffn.name}: the weights are quantised to {ffn.up.weight.dtype}; load the model in float32 or bfloat16, or "
+                             "let get_lander_model turn 4-bit and 8-bit layers back")
         if ffn.act is None:
             raise ValueError(f"{ffn.name}: found no activation function among the attributes of {type(ffn.module).__name__}")
         self.ffn, self.base, self.routing = ffn, ffn.module, routing

@@ -220,6 +220,15 @@ def test_frozen_weights_shrink_with_quantisation_and_refuse_to_be_trained():
             plan(c, method)
 
 
+def test_the_plan_counts_the_layers_that_are_turned_back():
+    small = plan(LanderConfig.from_profile("bloom-7b1", **{"model.load_in_4bit": True}), "landermt")
+    half = plan(LanderConfig.from_profile("bloom-7b1"), "landermt")
+    turned_back = 4 * 2 * 4 * 4096 ** 2                # four layers of up and down
+    blocks = 30 * 12 * 4096 ** 2
+    assert half.tuning["frozen weights"] - small.tuning["frozen weights"] == pytest.approx((blocks - turned_back) * (2 - .5 - 4 / 64))
+    assert small.scoring["frozen weights"] < small.tuning["frozen weights"]
+
+
 def test_a_gpu_fits_with_the_margin_or_the_table_says_what_to_change():
     c = LanderConfig.from_profile("bloom-7b1")
     found = plan(c, "full")
