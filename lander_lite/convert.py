@@ -24,6 +24,11 @@ def parse_pair(pair: str) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
+def languages_of_pair(pair: str) -> tuple[str, ...]:
+    """("en", "de") of the direction "en-de"; ("af",) of a bare code, for plain text of one language."""
+    return parse_pair(pair) if "-" in pair or not pair else (pair,)
+
+
 def convert(value, hint, key: str):
     """`value` as the type `hint`, from its YAML or command-line form; ValueError says what was expected."""
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)

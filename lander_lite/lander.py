@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .convert import languages_of_pair
 from .files import atomic_path
 from .neurons import NeuronSets
 from .processes import is_main, whole
-from .routing import ROUTINGS, PartitionedFFN, languages_of_pair
+from .routing import ROUTINGS, PartitionedFFN
 from .structure import feed_forwards, fingerprint, unwrap
 from .tensorfiles import read_tensors, write_tensors
 

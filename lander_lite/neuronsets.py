@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .corpus import parse_pair
+from .convert import languages_of_pair
 from .files import atomic_path
 from .structure import fingerprint
 from .tensorfiles import read_tensors, write_tensors
@@ -90,12 +90,13 @@ class NeuronSets:
         return checked
 
     def pair(self, pair: str) -> dict[int, torch.Tensor]:
-        """{layer: S_source ∪ S_target} for a pair such as "en-de" (LANDeRMT §3.2). ValueError if a language has no set."""
-        source, target = parse_pair(pair)
-        for language in (source, target):
+        """{layer: S_source ∪ S_target} for a pair such as "en-de" (LANDeRMT §3.2), or the set of a bare code. ValueError if a language has
+        no set."""
+        languages = languages_of_pair(pair)
+        for language in languages:
             if language not in self.specific:
                 raise ValueError(f"pair '{pair}': no neuron set for '{language}'; there are {', '.join(self.languages)}.")
-        return {layer: _union(self.specific[source][layer], self.specific[target][layer]) for layer in self.layers}
+        return {layer: _union(*(self.specific[language][layer] for language in languages)) for layer in self.layers}
 
     def trainable(self, pair: str) -> dict[int, torch.Tensor]:
         """{layer: general ∪ S_source ∪ S_target}: the neurons that a batch of this pair updates (LANDeRMT §3.3)."""
@@ -238,5 +239,5 @@ class NeuronSets:
         return "\n".join(lines + [f"{name:<{width}}" + "".join(f"{len(sets[layer]):>7}" for layer in self.layers) for name, sets in rows])
 
 
-def _union(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    return torch.cat([first, second]).unique()
+def _union(*indices: torch.Tensor) -> torch.Tensor:
+    return torch.cat(indices).unique()

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .corpus import parse_pair
+from .convert import languages_of_pair
 from .feedforward import FeedForward
 
 ROUTINGS = ("none", "literal", "corrected", "learned")
@@ -61,11 +61,6 @@ class CAR(nn.Module):
         # both divisions are by the same function of the same number, so that an untrained gate gives exactly 1
         return ((torch.sigmoid(logit) / torch.sigmoid(prior)).to(hidden_states.dtype),
                 (torch.sigmoid(-logit) / torch.sigmoid(-prior)).to(hidden_states.dtype))
-
-
-def languages_of_pair(pair: str) -> tuple[str, ...]:
-    """("en", "de") of the direction "en-de"; ("af",) of a bare code, for plain text of one language."""
-    return parse_pair(pair) if "-" in pair or not pair else (pair,)
 
 
 class NeuronSlice(nn.Module):

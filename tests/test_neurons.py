@@ -137,6 +137,11 @@ def test_pair_and_trainable_are_unions(sets):
         specific = {*sets.specific["de"][layer].tolist(), *sets.specific["en"][layer].tolist()}
         assert pair[layer].tolist() == sorted(specific)
         assert trainable[layer].tolist() == sorted(specific | {*sets.general[layer].tolist()})
+        # a bare code: the set of one language, for its plain text
+        assert sets.pair("de")[layer].tolist() == sorted(sets.specific["de"][layer].tolist())
+        assert sets.trainable("de")[layer].tolist() == sorted({*sets.general[layer].tolist(), *sets.specific["de"][layer].tolist()})
+    with pytest.raises(ValueError, match="fr"):
+        sets.pair("fr")
     with pytest.raises(ValueError, match="fr"):
         sets.pair("en-fr")
 
