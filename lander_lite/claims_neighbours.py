@@ -93,7 +93,7 @@ def sparse_keeps(study, second):
         gaps = {m: minus("full", lost("full", m), lost("sparse", m)) for m in ("bleu", "perplexity", "facts")}
         parts |= {f"{name}: BLEU kept": kept.interval[1] < (1 - KEPT) * base}
         parts |= {f"{name}: less {m} lost than by full tuning": d.above for m, d in gaps.items()}
-        text.append(f"{name}: lost {kept.text} of {base:.1f} BLEU; full tuning loses more by {gaps['bleu'].text} BLEU, "
+        text.append(f"{name}: lost {kept.text} of {base:.1f} BLEU; full tuning's losses minus these {gaps['bleu'].text} BLEU, "
                     f"{gaps['perplexity'].shown(2)} nats, {gaps['facts'].text} points of facts")
         control.append(f"{name}: random neurons lose {minus('', lost('sparse-random', 'bleu')).text} BLEU")
         seeds.append(len(kept.values))

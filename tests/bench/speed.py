@@ -178,7 +178,7 @@ def decoding(kind: str, repeats: int) -> list[tuple]:
     def decode(model):
         return lambda: model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=32, min_new_tokens=32,
                                       do_sample=False, pad_token_id=0)
-    found = medians({name: decode(model) for name, model in models.items()}, max(3, repeats // 3))
+    found = medians({name: decode(model) for name, model in models.items()}, repeats)
     return [("decoding, wrapped / base", found["wrapped"] / found["base"], 1.10),
             ("decoding, merged / base", found["merged"] / found["base"], 1.)]
 
