@@ -11,7 +11,7 @@ from torch import nn
 
 from .corpus import batches, collate, prompt_ids, texts
 from .feedforward import FeedForward
-from .limits import check_examples, cut_ids
+from .limits import check_ids, cut_ids, report_cut
 from .neuronsets import NeuronSets
 from .processes import add_up, rank, world
 from .structure import feed_forwards, fingerprint, input_device, unwrap
@@ -205,14 +205,16 @@ def active_tokens(model, tokenizer, sentences: Iterable[str], batch_size: int, m
         for index, feed_forward in enumerate(found):
             inner = feed_forward.gate if feed_forward.gate is not None else feed_forward.up
             stack.callback(inner.register_forward_hook(count(index)).remove)
-        mine = islice(examples, rank(), None, world())
+        mine, read, cut = islice(examples, rank(), None, world()), 0, 0
         while chunk := list(islice(mine, CHUNK * batch_size)):
-            check_examples(model, {"a piece of the text": chunk}, max_length)
+            check_ids(model, chunk, "the text")
+            read, cut = read + len(chunk), cut + sum("cut" in example for example in chunk)
             for rows in batches(chunk, batch_size, key=lambda example: len(example["input_ids"])):
                 batch = collate(tokenizer, [chunk[row] for row in rows], device=input_device(model))
                 mask = batch["attention_mask"].flatten().float()
                 tokens += sum(len(chunk[row]["input_ids"]) for row in rows)
                 body(**batch, use_cache=False)
+    report_cut({"the text": (cut, read)}, max_length)
     tokens = int(add_up(torch.tensor(tokens)))
     if not tokens:
         raise ValueError("the sentences have no tokens.")

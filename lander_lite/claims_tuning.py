@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .evidence import SEEDS, Finding, NotMeasured, claim, listed, minus, sides, superior
+from .evidence import SEEDS, Finding, NotMeasured, bleu, claim, listed, minus, sides, superior
 from .forgetting import cell_means, cells, change, end, equal_gain, matrices, sequence
 from .kinds import EPSILONS, LANDER, low_resource
 from .paper import TABLE_1, TABLE_2, mean
@@ -141,8 +141,7 @@ def holds_elsewhere(study, second):
         raise NotMeasured("a second architecture")
     tables, controls = ([second.compare(LANDER, name) for name in names] for names in ((*BASELINES, *ABLATIONS), CONTROLS))
     others = dict.fromkeys(run["method"] for run in study.runs("low-resource") if run["method"] != LANDER)
-    low = [study.difference("low-resource", LANDER, name, lambda run: np.mean([run["pairs"][pair]["bleu"] for pair in low_resource()]))
-           for name in others]
+    low = [study.difference("low-resource", LANDER, name, lambda run: bleu(run, low_resource())) for name in others]
     split = len(BASELINES)
     parts = {"L7 on the second architecture": all(d.above for d in tables[:split]),
              "L8 on the second architecture": all(d.above for d in (*tables[split:], *controls)), "low-resource": all(d.above for d in low)}

@@ -26,9 +26,9 @@ class NotMeasured(Exception):
     """A result file that a claim needs is not there; the message says which."""
 
 
-def bleu(run: dict) -> float:
-    """Mean test BLEU over the directions of a run."""
-    return run["mean"]["bleu"]
+def bleu(run: dict, pairs: Sequence[str] | None = None) -> float:
+    """Mean test BLEU over the directions of a run, or over some of them."""
+    return run["mean"]["bleu"] if pairs is None else float(np.mean([run["pairs"][pair]["bleu"] for pair in pairs]))
 
 
 @dataclass(frozen=True)

@@ -66,14 +66,15 @@ class LanderModel(nn.Module):
         self.base_model, self.tuning, self.pair = model, config, None
         self._fingerprint = fingerprint(model)
         self._required = {name: p.requires_grad for name, p in model.named_parameters()}
-        self._all = unwrap(model).num_parameters()       # knows that 4-bit weights lie two in a byte
+        inner = unwrap(model)
+        self._all = inner.num_parameters()              # knows that 4-bit weights lie two in a byte
         for p in model.parameters():
             p.requires_grad_(False)
         views, sets = feed_forwards(model), config.neuron_sets
         self._views = {}
         for layer in sets.layers:
             view, phi = views[layer], sets.awareness
-            view.dequantise(unwrap(model).dtype)            # other layers stay in 4 or 8 bits
+            view.dequantise(inner.dtype)            # other layers stay in 4 or 8 bits
             ffn = PartitionedFFN(view, sets.general[layer], {lang: sets.specific[lang][layer] for lang in sets.languages},
                                  {lang: phi[lang][layer] for lang in sets.languages} if phi else None,
                                  config.routing, config.other_specific, getattr(torch, config.dtype) if config.dtype else None)

@@ -23,12 +23,16 @@ def check_examples(model, groups: Mapping[str, Sequence[dict]], max_length: int,
         raise ValueError(f"too_long = {too_long!r} is unknown: use {' or '.join(TOO_LONG)}")
     for name, examples in groups.items():
         check_ids(model, examples, name)
-    count = {name: sum("cut" in example for example in examples) for name, examples in groups.items()}
-    if any(count.values()):
-        found = ", ".join(f"{n} of {len(groups[name])} in {name}" for name, n in count.items() if n)
+    counts = {name: (sum("cut" in example for example in examples), len(examples)) for name, examples in groups.items()}
+    report_cut(counts, max_length, too_long)
+
+
+def report_cut(counts: Mapping[str, tuple[int, int]], max_length: int, too_long: str = "cut") -> None:
+    """The warning or error of `check_examples`. counts: {language or pair: (examples that were cut, all)}."""
+    if found := ", ".join(f"{n} of {size} in {name}" for name, (n, size) in counts.items() if n):
         if too_long == "refuse":
             raise ValueError(f"longer than max_length={max_length} tokens: {found}; shorten them, raise max_length, or set too_long to cut")
-        warnings.warn(f"cut at max_length={max_length} tokens: {found}", stacklevel=3)
+        warnings.warn(f"cut at max_length={max_length} tokens: {found}", stacklevel=4)
 
 
 def check_ids(model, examples: Sequence[dict], name: str) -> None:

@@ -89,6 +89,13 @@ def test_measures_of_plain_text_count_too(measure, base):
         measure(*base, [SHORT, LONG])
 
 
+def test_text_that_is_read_in_pieces_is_counted_once(base, monkeypatch):
+    monkeypatch.setattr("lander_lite.activation_entropy.CHUNK", 1)
+    with pytest.warns(UserWarning) as warned:
+        activation_counts(*base, {"en": [LONG, SHORT, LONG], "de": [SHORT]}, ["en", "de"], max_length=16, batch_size=1)
+    assert [str(one.message) for one in warned] == ["cut at max_length=16 tokens: 2 of 3 in the text"]
+
+
 @pytest.mark.parametrize("step", [*COUNTS, lambda m, t, c: translate(m, t, [SHORT], "en-de"), lambda m, t, c: perplexity(m, t, [SHORT]),
                                   lambda m, t, c: activation_counts(m, t, c, ["en", "de"])])
 def test_another_models_tokenizer_is_refused(step, base, corpus):
