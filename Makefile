@@ -37,7 +37,7 @@ study: .venv/.installed
 	$(BIN)/python -m lander_lite study --profile $(PROFILE) --kinds $(if $(FAST),main --fast,all) --jobs 2 $(if $(HOURS),--hours $(HOURS))
 
 run: .venv/.installed
-	$(BIN)/python -m lander_lite.runner
+	$(BIN)/python -m lander_lite.course.notebooks
 
 lint: .venv/.installed
 	$(BIN)/ruff check .
@@ -48,7 +48,7 @@ test: lint
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 $(NOTEBOOKS)
 
 notebooks: .venv/.installed
-	$(BIN)/python -m lander_lite.runner --in-place $(NOTEBOOKS)
+	$(BIN)/python -m lander_lite.course.notebooks --in-place $(NOTEBOOKS)
 
 clean:
 	rm -rf runs build dist *.egg-info .pytest_cache .ruff_cache

@@ -1,4 +1,5 @@
-"""lander_lite: language-aware neuron detection, routing and selective fine-tuning (LANDeRMT, ACL 2024), thin and readable.
+"""lander_lite: language-aware neuron detection, routing and selective fine-tuning (LANDeRMT, ACL
+2024), thin and readable.
 
 Names are imported when they are first used, so that `import lander_lite` is quick.
 """
@@ -6,43 +7,28 @@ Names are imported when they are first used, so that `import lander_lite` is qui
 from __future__ import annotations
 
 import importlib
-import sys
-import types
 
 __version__ = "0.1.0"
 
 _MODULES = {
     "config": ["LanderConfig"],
     "model": ["load_model"],
-    "feedforward": ["FeedForward"],
-    "structure": ["blocks", "feed_forwards", "fingerprint"],
+    "blocks": ["FeedForward", "decoder_blocks", "feed_forwards", "fingerprint"],
     "corpus": ["load_corpus", "load_mono"],
     "layers": ["detect_layers", "LayerScores"],
-    "awareness": ["score_awareness", "AwarenessScores"],
-    "ablation": ["exact_ablation"],
+    "awareness": ["score_awareness", "AwarenessScores", "exact_ablation"],
     "neurons": ["NeuronSets", "categorize", "xie_split", "random_neurons"],
-    "activation_entropy": ["lape"],
-    "routing": ["PartitionedFFN"],
-    "lander": ["LanderTuningConfig", "LanderModel", "get_lander_model"],
-    "finetune": ["finetune"],
-    "evaluate": ["evaluate", "translate", "perplexity"],
-    "knowledge": ["fact_recall", "load_facts"],
-    "switching": ["scaled", "switched_off", "switching_matrix"],
-    "pruning": ["prune"],
+    "tuner.layer": ["PartitionedFFN"],
+    "tuner.model": ["LanderTuningConfig", "LanderModel", "get_lander_model"],
+    "training.loop": ["finetune"],
+    "evaluation": ["evaluate", "translate", "perplexity"],
+    "neighbours.lape": ["lape"],
+    "neighbours.pruning": ["prune"],
+    "probes.knowledge": ["fact_recall", "load_facts"],
+    "probes.switching": ["scaled", "switched_off", "switching_matrix"],
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = list(_HOME)
-
-
-class _Package(types.ModuleType):
-    """`evaluate` and `finetune` name a file and the function in it. Importing the file binds its module here; the function must win."""
-
-    def __setattr__(self, name, value):
-        if not (name in _HOME and isinstance(value, types.ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str):

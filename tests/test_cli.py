@@ -1,4 +1,6 @@
-"""__main__.py, steps.py and runner.py: the command line on a tiny random model, and lessons that run or fail."""
+"""__main__.py, steps.py and runner.py: the command line on a tiny random model, and lessons that
+run or fail."""
+
 import json
 import subprocess
 import sys
@@ -6,17 +8,31 @@ import sys
 import nbformat
 import pytest
 
-from lander_lite import runner
-from lander_lite.__main__ import main
-from lander_lite.activation_entropy import lape
+from lander_lite.cli import main
 from lander_lite.config import LanderConfig
-from lander_lite.lander import LanderModel
+from lander_lite.course import notebooks as runner
+from lander_lite.neighbours.lape import lape
 from lander_lite.neurons import NeuronSets
-from lander_lite.report import find_results, pair_table
-from lander_lite.steps import Run, corpora, use_corpus
+from lander_lite.pipeline import Run, corpora, pair_table, use_corpus
+from lander_lite.reproduction.tables import find_results
+from lander_lite.tuner.model import LanderModel
 
-SHORT = ["--set", "finetune.updates=2", "--set", "finetune.batch_size=2", "--set", "evaluate.bootstrap=10",
-         "--set", "finetune.progress=false", "--set", "evaluate.max_new_tokens=4", "--set", "layers.k=2", "--pairs", "en-de,de-en"]
+SHORT = [
+    "--set",
+    "finetune.updates=2",
+    "--set",
+    "finetune.batch_size=2",
+    "--set",
+    "evaluate.bootstrap=10",
+    "--set",
+    "finetune.progress=false",
+    "--set",
+    "evaluate.max_new_tokens=4",
+    "--set",
+    "layers.k=2",
+    "--pairs",
+    "en-de,de-en",
+]
 
 
 @pytest.fixture
@@ -26,7 +42,12 @@ def world(tmp_path, bloom, tokenizer, corpus):
     tokenizer.save_pretrained(tmp_path / "model")
     rows = [json.dumps({"translation": row}, ensure_ascii=False) for row in corpus["translation"]]
     (tmp_path / "corpus.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    settings = ["--corpus", str(tmp_path / "corpus.jsonl"), "--set", f"model.name_or_path={tmp_path / 'model'}"]
+    settings = [
+        "--corpus",
+        str(tmp_path / "corpus.jsonl"),
+        "--set",
+        f"model.name_or_path={tmp_path / 'model'}",
+    ]
     return [*settings, "--output-dir", str(tmp_path / "run"), *SHORT], tmp_path / "run"
 
 
@@ -34,10 +55,22 @@ def test_run_does_every_step_and_shows_before_and_after(world, capsys):
     settings, folder = world
     assert main(["run", *settings]) == 0
     files = {path.name for path in folder.iterdir()}
-    assert {"config.yaml", "layers.json", "scores.safetensors", "neurons.safetensors", "lander", "training.json", "results.json"} <= files
+    assert {
+        "config.yaml",
+        "layers.json",
+        "scores.safetensors",
+        "neurons.safetensors",
+        "lander",
+        "training.json",
+        "results.json",
+    } <= files
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    assert set(results["before"]) == {"en-de", "de-en", "mean", "signature"} == set(results["after"])
-    assert results["before"]["en-de"]["n"] == 1 and results["test_rows"] == 1            # the held-out fifth of six rows
+    assert (
+        set(results["before"]) == {"en-de", "de-en", "mean", "signature"} == set(results["after"])
+    )
+    assert (
+        results["before"]["en-de"]["n"] == 1 and results["test_rows"] == 1
+    )  # the held-out fifth of six rows
     assert NeuronSets.load(folder / "neurons.safetensors").languages == ["en", "de", "zh"]
     shown = capsys.readouterr().out
     assert "before BLEU" in shown and "after BLEU" in shown and "testing on rows 6-6" in shown
@@ -50,10 +83,17 @@ def test_steps_alone_give_the_files_of_run(world, tmp_path):
     settings = [str(alone) if item == str(folder) else item for item in settings]
     assert main(["detect", *settings]) == 0
     for step in ("score", "categorize", "finetune", "evaluate"):
-        assert main([step, "--output-dir", str(alone)]) == 0        # the folder's own config.yaml
-    for name in ("layers.json", "scores.safetensors", "neurons.safetensors", "lander/lander_model.safetensors"):
+        assert main([step, "--output-dir", str(alone)]) == 0  # the folder's own config.yaml
+    for name in (
+        "layers.json",
+        "scores.safetensors",
+        "neurons.safetensors",
+        "lander/lander_model.safetensors",
+    ):
         assert (alone / name).read_bytes() == (folder / name).read_bytes(), name
-    first, second = (json.loads((path / "results.json").read_text(encoding="utf-8")) for path in (folder, alone))
+    first, second = (
+        json.loads((path / "results.json").read_text(encoding="utf-8")) for path in (folder, alone)
+    )
     assert first["before"] == second["before"] and first["after"] == second["after"]
 
 
@@ -62,10 +102,25 @@ def test_translate_uses_the_tuned_model_of_the_folder(world, capsys):
     assert main(["run", *settings]) == 0
     capsys.readouterr()
     before = (folder / "config.yaml").read_text()
-    assert main(["translate", "--output-dir", str(folder), "--pairs", "en-de", "--text", "the dog sleeps"]) == 0
+    assert (
+        main(
+            [
+                "translate",
+                "--output-dir",
+                str(folder),
+                "--pairs",
+                "en-de",
+                "--text",
+                "the dog sleeps",
+            ]
+        )
+        == 0
+    )
     shown = capsys.readouterr()
     assert len(shown.out.split("\n")) == 2 and "base model" not in shown.err
-    assert (folder / "config.yaml").read_text() == before, "translating must not change the run's settings"
+    assert (folder / "config.yaml").read_text() == before, (
+        "translating must not change the run's settings"
+    )
     assert main(["translate", "--output-dir", str(folder), "--text", "the dog sleeps"]) == 2
     assert "one direction" in capsys.readouterr().err
 
@@ -73,12 +128,25 @@ def test_translate_uses_the_tuned_model_of_the_folder(world, capsys):
 def test_lape_needs_no_other_step(world, bloom, tokenizer, corpus, capsys):
     settings, folder = world
     assert main(["lape", *settings]) == 0
-    found, expected = NeuronSets.load(folder / "lape.safetensors"), lape(bloom, tokenizer, corpus.select(range(5)), ["en", "de", "zh"])
-    assert found.hash() == expected.hash() and repr(found) in capsys.readouterr().out       # the sixth row is held out
-    assert sum(len(x) for sets in found.specific.values() for x in sets.values()) > 0 and found.layers == [0, 1, 2, 3]
+    found, expected = (
+        NeuronSets.load(folder / "lape.safetensors"),
+        lape(bloom, tokenizer, corpus.select(range(5)), ["en", "de", "zh"]),
+    )
+    assert (
+        found.hash() == expected.hash() and repr(found) in capsys.readouterr().out
+    )  # the sixth row is held out
+    assert sum(
+        len(x) for sets in found.specific.values() for x in sets.values()
+    ) > 0 and found.layers == [0, 1, 2, 3]
     assert main(["lape", "--output-dir", str(folder), "--set", "awareness.max_sentences=2"]) == 0
-    assert NeuronSets.load(folder / "lape.safetensors").provenance["tokens"]["en"] < found.provenance["tokens"]["en"]
-    assert main(["lape", *settings, "--set", "corpus.languages=en"]) == 2 and "another corpus.languages" in capsys.readouterr().err
+    assert (
+        NeuronSets.load(folder / "lape.safetensors").provenance["tokens"]["en"]
+        < found.provenance["tokens"]["en"]
+    )
+    assert (
+        main(["lape", *settings, "--set", "corpus.languages=en"]) == 2
+        and "another corpus.languages" in capsys.readouterr().err
+    )
 
 
 def test_the_base_model_stays_untouched_by_tuning(world):
@@ -90,26 +158,44 @@ def test_the_base_model_stays_untouched_by_tuning(world):
     assert not any("slices" in name for name, _ in base.named_parameters())
 
 
-@pytest.mark.parametrize("arguments, expected", [
-    (["runn"], "did you mean run?"), (["run", "--profil", "x"], "did you mean --profile?"),
-    (["run", "--profile", "tiny-lama"], "did you mean tiny-llama?"),
-    (["run", "--set", "layers.kk=3"], "did you mean layers.k?"), (["run", "--set", "layers.k"], "key=value"),
-    (["run", "--set", "layers.k=0"], "at least 1"),
-    (["run", "--pairs", "en-de,de"], "'de' is not a translation direction"),
-    (["run", "--pairs", "en-xx"], "pair en-xx: the corpus has no 'xx'"),
-    (["run", "--corpus", "nothing.jsonl"], "no such file or folder: nothing.jsonl"), (["score"], "run `lander-lite detect`"),
-    (["categorize"], "run `lander-lite score`"), (["finetune"], "run `lander-lite categorize`"), (["plann"], "did you mean plan?"),
-    (["run", "--set", "categories.epsilon=1"], "0..1"), (["study", "--methods", "ful"], "unknown method 'ful'")])
-def test_wrong_input_is_one_clear_line_and_exit_code_2(arguments, expected, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (["runn"], "did you mean run?"),
+        (["run", "--profil", "x"], "did you mean --profile?"),
+        (["run", "--profile", "tiny-lama"], "did you mean tiny-llama?"),
+        (["run", "--set", "layers.kk=3"], "did you mean layers.k?"),
+        (["run", "--set", "layers.k"], "key=value"),
+        (["run", "--set", "layers.k=0"], "at least 1"),
+        (["run", "--pairs", "en-de,de"], "'de' is not a translation direction"),
+        (["run", "--pairs", "en-xx"], "pair en-xx: the corpus has no 'xx'"),
+        (["run", "--corpus", "nothing.jsonl"], "no such file or folder: nothing.jsonl"),
+        (["score"], "run `lander-lite detect`"),
+        (["categorize"], "run `lander-lite score`"),
+        (["finetune"], "run `lander-lite categorize`"),
+        (["plann"], "did you mean plan?"),
+        (["run", "--set", "categories.epsilon=1"], "0..1"),
+        (["study", "--methods", "ful"], "unknown method 'ful'"),
+    ],
+)
+def test_wrong_input_is_one_clear_line_and_exit_code_2(
+    arguments, expected, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lander_lite.steps.load_model", lambda *_, **__: pytest.fail("loaded a model before the check"))
+    monkeypatch.setattr(
+        "lander_lite.pipeline.load_model",
+        lambda *_, **__: pytest.fail("loaded a model before the check"),
+    )
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("lander-lite: error: ") and error.count("\n") == 1 and expected in error
 
 
 def test_a_typo_is_answered_before_anything_heavy_is_imported():
-    code = "import sys; from lander_lite.__main__ import main; main(['detct']); print({'torch', 'datasets'} & {*sys.modules})"
+    code = (
+        "import sys; from lander_lite.cli import main; main(['detct']); print({'torch', "
+        "'datasets'} & {*sys.modules})"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "did you mean detect?" in done.stderr and done.stdout == "set()\n"
 
@@ -118,31 +204,52 @@ def test_a_folder_of_another_model_or_corpus_is_refused(world, tmp_path, capsys)
     settings, folder = world
     assert main(["detect", *settings]) == 0
     (tmp_path / "other.jsonl").write_bytes((tmp_path / "corpus.jsonl").read_bytes())
-    other = [str(tmp_path / "other.jsonl") if item == str(tmp_path / "corpus.jsonl") else item for item in settings]
+    other = [
+        str(tmp_path / "other.jsonl") if item == str(tmp_path / "corpus.jsonl") else item
+        for item in settings
+    ]
     assert main(["detect", *other]) == 2
     assert "holds a run with another corpus.train" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name, expected", [("./nowhere", "no such file or folder: ./nowhere"), ("nowhere", "nowhere"),
-                                            (".", "no config.json")])
-def test_a_model_that_is_not_there_leaves_no_config_behind(world, monkeypatch, tmp_path, capsys, name, expected):
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("./nowhere", "no such file or folder: ./nowhere"),
+        ("nowhere", "nowhere"),
+        (".", "no config.json"),
+    ],
+)
+def test_a_model_that_is_not_there_leaves_no_config_behind(
+    world, monkeypatch, tmp_path, capsys, name, expected
+):
     settings, folder = world
     monkeypatch.chdir(tmp_path)
     assert main(["detect", *settings, "--set", f"model.name_or_path={name}"]) == 2
     error = capsys.readouterr().err
-    assert f"model.name_or_path = {name}: " in error and expected in error and error.count("\n") == 1
+    assert (
+        f"model.name_or_path = {name}: " in error and expected in error and error.count("\n") == 1
+    )
     assert not folder.exists()
     assert main(["detect", *settings]) == 0
 
 
-@pytest.mark.parametrize("gone, key", [("model", "model.name_or_path"), ("corpus.jsonl", "corpus.train")])
-def test_a_missing_path_of_a_stored_config_is_said_to_come_from_there(world, tmp_path, capsys, gone, key):
+@pytest.mark.parametrize(
+    "gone, key", [("model", "model.name_or_path"), ("corpus.jsonl", "corpus.train")]
+)
+def test_a_missing_path_of_a_stored_config_is_said_to_come_from_there(
+    world, tmp_path, capsys, gone, key
+):
     settings, folder = world
     assert main(["detect", *settings]) == 0
     (tmp_path / gone).rename(tmp_path / "moved")
     assert main(["detect", "--output-dir", str(folder)]) == 2
     error = capsys.readouterr().err
-    assert f"{key} = {tmp_path / gone}" in error and f"(from {folder / 'config.yaml'})" in error and error.count("\n") == 1
+    assert (
+        f"{key} = {tmp_path / gone}" in error
+        and f"(from {folder / 'config.yaml'})" in error
+        and error.count("\n") == 1
+    )
 
 
 def test_a_given_corpus_brings_its_own_test_part_and_languages(tmp_path, corpus):
@@ -162,21 +269,34 @@ def test_a_given_corpus_brings_its_own_test_part_and_languages(tmp_path, corpus)
 
 # ---------------------------------------------------------------- lessons
 def lesson(path, *sources):
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in sources]
+    )
     nbformat.write(notebook, path)
     return path
 
 
 def test_runner_writes_notebooks_and_one_report(tmp_path, capsys):
     good = lesson(tmp_path / "00_good.ipynb", "x = 6 * 7", "print('answer', x)")
-    widget = lesson(tmp_path / "01_widget.ipynb", "import ipywidgets", "ipywidgets.IntSlider()", "print('after the slider')")
+    widget = lesson(
+        tmp_path / "01_widget.ipynb",
+        "import ipywidgets",
+        "ipywidgets.IntSlider()",
+        "print('after the slider')",
+    )
     assert runner.main([str(good), str(widget), "--output-dir", str(tmp_path / "out")]) == 0
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "answer 42" in page and "after the slider" in page
     saved = nbformat.read(tmp_path / "out" / "01_widget.ipynb", as_version=4)
-    assert [cell.execution_count for cell in saved.cells] == [1, 2, 3] and "widgets" not in saved.metadata
+    assert [cell.execution_count for cell in saved.cells] == [
+        1,
+        2,
+        3,
+    ] and "widgets" not in saved.metadata
     assert saved.cells[1].outputs == [] and saved.cells[2].outputs[0].text == "after the slider\n"
-    assert nbformat.read(good, as_version=4).cells[1].outputs == [], "the original must stay as it was"
+    assert nbformat.read(good, as_version=4).cells[1].outputs == [], (
+        "the original must stay as it was"
+    )
     shown = capsys.readouterr().out
     assert "[1/2] 00_good" in shown and "2 of 2 lessons ran" in shown and "report.html" in shown
 
@@ -188,7 +308,10 @@ def test_runner_goes_on_after_a_failure_and_says_so(tmp_path, capsys):
     assert runner.main([str(bad), str(good), "--in-place"]) == 1
     shown = capsys.readouterr().out
     assert "FAILED" in shown and "ZeroDivisionError" in shown and "1 of 2 lessons ran" in shown
-    assert bad.read_bytes() == before and nbformat.read(good, as_version=4).cells[0].outputs[0].text == "fine\n"
+    assert (
+        bad.read_bytes() == before
+        and nbformat.read(good, as_version=4).cells[0].outputs[0].text == "fine\n"
+    )
     assert runner.main([str(tmp_path / "none.ipynb")]) == 2
 
 
@@ -200,9 +323,23 @@ def test_in_place_gives_the_same_bytes_twice(tmp_path):
 
 
 def test_tables_and_where_results_are_found(tmp_path):
-    one = {"bleu": 12.345, "chrf": 30.0, "bleu_ci": [10.0, 14.0], "off_target": 0.25, "empty": 0.0, "n": 8}
-    table = pair_table({"before": {"en-de": one, "mean": {"bleu": 12.345, "chrf": 30.0}, "signature": {}}})
-    assert "12.3" in table and "[10.0, 14.0]" in table and "25.0%" in table and len(table.split("\n")) == 3
+    one = {
+        "bleu": 12.345,
+        "chrf": 30.0,
+        "bleu_ci": [10.0, 14.0],
+        "off_target": 0.25,
+        "empty": 0.0,
+        "n": 8,
+    }
+    table = pair_table(
+        {"before": {"en-de": one, "mean": {"bleu": 12.345, "chrf": 30.0}, "signature": {}}}
+    )
+    assert (
+        "12.3" in table
+        and "[10.0, 14.0]" in table
+        and "25.0%" in table
+        and len(table.split("\n")) == 3
+    )
     (tmp_path / "deep").mkdir(parents=True)
     result = {"method": "full", "profile": "tiny-bloom", "mean": {"bleu": 1.0, "chrf": 2.0}}
     (tmp_path / "deep" / "full.json").write_text(json.dumps(result))
@@ -213,17 +350,38 @@ def test_tables_and_where_results_are_found(tmp_path):
 
 def test_a_run_shows_and_keeps_its_results_beside_the_stored_ones(tmp_path, capsys, monkeypatch):
     code = """import json, os, pathlib
-result = {"method": "zero-shot", "profile": "tiny-bloom", "sentences": 7, "mean": {"bleu": 12.34, "chrf": 2.0}, "learning_rate": None}
+result = {
+    "method": "zero-shot", "profile": "tiny-bloom", "sentences": 7, "mean": {"bleu": 12.34, "chrf": 2.0}, "learning_rate": None}
 pathlib.Path(os.environ["LANDER_LITE_RUN"], "one.json").write_text(json.dumps(result))"""
-    stored = {"method": "full", "profile": "tiny-bloom", "sentences": 500, "mean": {"bleu": 56.78, "chrf": 3.0}, "learning_rate": 0.1}
+    stored = {
+        "method": "full",
+        "profile": "tiny-bloom",
+        "sentences": 500,
+        "mean": {"bleu": 56.78, "chrf": 3.0},
+        "learning_rate": 0.1,
+    }
     (tmp_path / "data" / "results").mkdir(parents=True)
     (tmp_path / "data" / "results" / "full.json").write_text(json.dumps(stored))
     monkeypatch.setattr(runner, "data_dir", lambda: tmp_path / "data")
     monkeypatch.delenv("LANDER_LITE_RUN", raising=False)
-    assert runner.main([str(lesson(tmp_path / "00_one.ipynb", code)), "--output-dir", str(tmp_path / "out")]) == 0
-    for text in (capsys.readouterr().out, (tmp_path / "out" / "results.md").read_text(encoding="utf-8")):
-        mine, others = text.split("The stored study, data/results (500 test sentences per direction)")
-        assert "This run (7 test sentences per direction)" in mine and "12.34" in mine and "56.78" in others
+    assert (
+        runner.main(
+            [str(lesson(tmp_path / "00_one.ipynb", code)), "--output-dir", str(tmp_path / "out")]
+        )
+        == 0
+    )
+    for text in (
+        capsys.readouterr().out,
+        (tmp_path / "out" / "results.md").read_text(encoding="utf-8"),
+    ):
+        mine, others = text.split(
+            "The stored study, data/results (500 test sentences per direction)"
+        )
+        assert (
+            "This run (7 test sentences per direction)" in mine
+            and "12.34" in mine
+            and "56.78" in others
+        )
         assert "zero-shot" not in others and "full" not in mine
 
 
@@ -234,6 +392,7 @@ def test_saved_pictures_are_smaller_and_look_the_same():
     import numpy as np
     from matplotlib import pyplot as plt
     from PIL import Image
+
     figure, ax = plt.subplots()
     ax.imshow(np.random.default_rng(0).random((9, 9)))
     ax.plot([0, 8], [0, 8])
@@ -242,5 +401,12 @@ def test_saved_pictures_are_smaller_and_look_the_same():
     plt.close(figure)
     before = base64.b64encode(buffer.getvalue()).decode()
     after = runner.smaller(before)
-    pixels = [np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"), float) for png in (before, after)]
-    assert len(after) < .7 * len(before) and abs(pixels[0] - pixels[1]).mean() < 1 and runner.smaller(after) == after
+    pixels = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"), float)
+        for png in (before, after)
+    ]
+    assert (
+        len(after) < 0.7 * len(before)
+        and abs(pixels[0] - pixels[1]).mean() < 1
+        and runner.smaller(after) == after
+    )

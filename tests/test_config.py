@@ -1,4 +1,5 @@
 """config.py: profiles, overrides, conversion, errors that name the nearest valid name."""
+
 import json
 
 import pytest
@@ -9,7 +10,12 @@ from lander_lite import config as config_module
 from lander_lite.config import LanderConfig, data_dir, profiles, resolve
 
 # published parameter counts
-PARAMETERS = {"bloom-560m": 559_214_592, "bloom-7b1": 7_069_016_064, "baichuan2-7b": 7_505_973_248, "llama-3.1-8b": 8_030_261_248}
+PARAMETERS = {
+    "bloom-560m": 559_214_592,
+    "bloom-7b1": 7_069_016_064,
+    "baichuan2-7b": 7_505_973_248,
+    "llama-3.1-8b": 8_030_261_248,
+}
 
 
 def test_every_profile_of_the_design_loads():
@@ -17,14 +23,27 @@ def test_every_profile_of_the_design_loads():
     for name in profiles():
         config = LanderConfig.from_profile(name)
         assert config.profile == name and not config.model.trust_remote_code
-        assert config.corpus.pairs == ["en-de", "de-en", "en-it", "it-en", "en-fr", "fr-en", "en-ar", "ar-en", "en-zh", "zh-en"]
+        assert config.corpus.pairs == [
+            "en-de",
+            "de-en",
+            "en-it",
+            "it-en",
+            "en-fr",
+            "fr-en",
+            "en-ar",
+            "ar-en",
+            "en-zh",
+            "zh-en",
+        ]
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_architecture_has_the_published_number_of_parameters(name):
     sizes = dict(LanderConfig.from_profile(name).model.architecture)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(sizes.pop("model_type"), **sizes))
+        model = AutoModelForCausalLM.from_config(
+            AutoConfig.for_model(sizes.pop("model_type"), **sizes)
+        )
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
 
 
@@ -34,26 +53,57 @@ def test_tiny_architecture_is_that_of_the_committed_model(name):
     sizes = dict(config.architecture)
     kind = sizes.pop("model_type")
     built = AutoConfig.for_model(kind, **sizes)
-    committed = AutoConfig.for_model(**json.loads((resolve(config.name_or_path) / "config.json").read_text(encoding="utf-8")))
-    for key in ("model_type", "num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size", "tie_word_embeddings"):
-        assert getattr(built, key) == getattr(committed, key), f"{key} differs: write {getattr(committed, key)} into profiles/{name}.yaml"
-    assert getattr(built, "intermediate_size", None) == getattr(committed, "intermediate_size", None)
+    committed = AutoConfig.for_model(
+        **json.loads((resolve(config.name_or_path) / "config.json").read_text(encoding="utf-8"))
+    )
+    for key in (
+        "model_type",
+        "num_hidden_layers",
+        "hidden_size",
+        "num_attention_heads",
+        "vocab_size",
+        "tie_word_embeddings",
+    ):
+        assert getattr(built, key) == getattr(committed, key), (
+            f"{key} differs: write {getattr(committed, key)} into profiles/{name}.yaml"
+        )
+    assert getattr(built, "intermediate_size", None) == getattr(
+        committed, "intermediate_size", None
+    )
 
 
 def test_tiny_profiles_find_their_files_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = LanderConfig.from_profile("tiny-bloom")
-    for name in (config.corpus.train, config.corpus.valid, config.corpus.test, config.model.name_or_path):
+    for name in (
+        config.corpus.train,
+        config.corpus.valid,
+        config.corpus.test,
+        config.model.name_or_path,
+    ):
         assert resolve(name) == data_dir() / name.removeprefix("data/")
 
 
-@pytest.mark.parametrize("key, text, value", [
-    ("layers.k", "2", 2), ("finetune.updates", "1e2", 100), ("finetune.learning_rate", "1e-3", 0.001), ("finetune.warmup", 0, 0.0),
-    ("awareness.pre_activation", "true", True), ("finetune.progress", "False", False), ("finetune.rows_per_pair", "none", None),
-    ("layers.max_sentences", None, None), ("corpus.pairs", "en-de, de-en", ["en-de", "de-en"]),
-    ("corpus.languages", ("en", "af"), ["en", "af"]),
-    ("categories.normalize", "rank", "rank"), ("categories.normalize", "false", False), ("tuning.other_specific", "null", None),
-    ("finetune.mixed_precision", "no", "no"), ("seed", "7", 7)])
+@pytest.mark.parametrize(
+    "key, text, value",
+    [
+        ("layers.k", "2", 2),
+        ("finetune.updates", "1e2", 100),
+        ("finetune.learning_rate", "1e-3", 0.001),
+        ("finetune.warmup", 0, 0.0),
+        ("awareness.pre_activation", "true", True),
+        ("finetune.progress", "False", False),
+        ("finetune.rows_per_pair", "none", None),
+        ("layers.max_sentences", None, None),
+        ("corpus.pairs", "en-de, de-en", ["en-de", "de-en"]),
+        ("corpus.languages", ("en", "af"), ["en", "af"]),
+        ("categories.normalize", "rank", "rank"),
+        ("categories.normalize", "false", False),
+        ("tuning.other_specific", "null", None),
+        ("finetune.mixed_precision", "no", "no"),
+        ("seed", "7", 7),
+    ],
+)
 def test_overrides_are_converted(key, text, value):
     config = LanderConfig.from_profile("tiny-bloom", **{key: text})
     for part in key.split("."):
@@ -61,17 +111,35 @@ def test_overrides_are_converted(key, text, value):
     assert config == value and type(config) is type(value)
 
 
-@pytest.mark.parametrize("key, value, expected", [
-    ("categories.epsilom", 0.5, "did you mean categories.epsilon?"), ("categorie.epsilon", 0.5, "did you mean categories?"),
-    ("tuning.routing", "lerned", "did you mean learned?"), ("layers.k", "four", "expected int"), ("layers.k", "4.5", "expected int"),
-    ("layers.k", True, "expected int"), ("layers.k", "nan", "expected int"), ("layers.k", "inf", "expected int"),
-    ("finetune.learning_rate", "fast", "expected float"),
-    ("awareness.pre_activation", "maybe", "expected bool"), ("corpus.pairs", "", "expected a list"), ("corpus.pairs", "en-de,en", "'en'"),
-    ("corpus.pairs", "en-en", "'en-en'"), ("finetune.mixed_precision", False, "quote it"), ("layers", 4, "is a section"),
-    ("seed.value", 4, "single value"), ("categories.epsilon", "0", "0..1"), ("categories.epsilon", 1, "0..1"),
-    ("categories.epsilon", "nan", "0..1"), ("layers.k", 0, "at least 1"), ("layers.k", 8, "at most 7"),
-    ("finetune.batch_size", -1, "at least 1"),
-    ("finetune.learning_rate", 0, "positive"), ("finetune.warmup", 1.0, "share of the updates")])
+@pytest.mark.parametrize(
+    "key, value, expected",
+    [
+        ("categories.epsilom", 0.5, "did you mean categories.epsilon?"),
+        ("categorie.epsilon", 0.5, "did you mean categories?"),
+        ("tuning.routing", "lerned", "did you mean learned?"),
+        ("layers.k", "four", "expected int"),
+        ("layers.k", "4.5", "expected int"),
+        ("layers.k", True, "expected int"),
+        ("layers.k", "nan", "expected int"),
+        ("layers.k", "inf", "expected int"),
+        ("finetune.learning_rate", "fast", "expected float"),
+        ("awareness.pre_activation", "maybe", "expected bool"),
+        ("corpus.pairs", "", "expected a list"),
+        ("corpus.pairs", "en-de,en", "'en'"),
+        ("corpus.pairs", "en-en", "'en-en'"),
+        ("finetune.mixed_precision", False, "quote it"),
+        ("layers", 4, "is a section"),
+        ("seed.value", 4, "single value"),
+        ("categories.epsilon", "0", "0..1"),
+        ("categories.epsilon", 1, "0..1"),
+        ("categories.epsilon", "nan", "0..1"),
+        ("layers.k", 0, "at least 1"),
+        ("layers.k", 8, "at most 7"),
+        ("finetune.batch_size", -1, "at least 1"),
+        ("finetune.learning_rate", 0, "positive"),
+        ("finetune.warmup", 1.0, "share of the updates"),
+    ],
+)
 def test_wrong_settings_are_refused_with_the_reason(key, value, expected):
     with pytest.raises(ValueError) as error:
         LanderConfig.from_profile("tiny-bloom", **{key: value})
@@ -84,18 +152,28 @@ def test_unknown_profile_names_the_nearest():
 
 
 def test_another_model_is_not_held_to_the_profiles_sizes():
-    config = LanderConfig.from_profile("tiny-bloom", **{"model.name_or_path": "bigscience/bloom-560m", "layers.k": 12})
+    config = LanderConfig.from_profile(
+        "tiny-bloom", **{"model.name_or_path": "bigscience/bloom-560m", "layers.k": 12}
+    )
     assert config.layers.k == 12 and config.model.architecture == {}
 
 
 def test_both_quantisations_exclude_each_other():
     with pytest.raises(ValueError, match="exclude each other"):
-        LanderConfig.from_profile("bloom-7b1", **{"model.load_in_4bit": True, "model.load_in_8bit": True})
+        LanderConfig.from_profile(
+            "bloom-7b1", **{"model.load_in_4bit": True, "model.load_in_8bit": True}
+        )
 
 
 def test_yaml_round_trip_keeps_every_value(tmp_path):
-    config = LanderConfig.from_profile("bloom-7b1", **{
-        "layers.k": 7, "corpus.template": "{source} → {target_language}:", "finetune.warmup": 0.25})
+    config = LanderConfig.from_profile(
+        "bloom-7b1",
+        **{
+            "layers.k": 7,
+            "corpus.template": "{source} → {target_language}:",
+            "finetune.warmup": 0.25,
+        },
+    )
     config.to_yaml(tmp_path / "config.yaml")
     assert LanderConfig.from_yaml(tmp_path / "config.yaml") == config
     assert LanderConfig.from_yaml(tmp_path / "config.yaml", **{"seed": 3}).seed == 3
@@ -108,8 +186,15 @@ def test_configs_share_no_lists():
     assert "en-es" not in second.corpus.pairs
 
 
-@pytest.mark.parametrize("text, expected", [("- a\n- b\n", "must be a mapping"), ("a: [1", "not valid YAML"),
-                                            ("layer: {k: 2}\n", "did you mean layers?"), ("layers: 3\n", "is a section")])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("- a\n- b\n", "must be a mapping"),
+        ("a: [1", "not valid YAML"),
+        ("layer: {k: 2}\n", "did you mean layers?"),
+        ("layers: 3\n", "is a section"),
+    ],
+)
 def test_bad_yaml_is_refused(tmp_path, text, expected):
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(ValueError) as error:
@@ -123,13 +208,18 @@ def test_failed_write_leaves_the_old_config_whole(tmp_path, monkeypatch):
 
     def full_disk(*_):
         raise OSError("no space left on device")
+
     monkeypatch.setattr("os.replace", full_disk)
     with pytest.raises(OSError, match="no space"):
         LanderConfig(seed=2).to_yaml(path)
-    assert LanderConfig.from_yaml(path).seed == 1 and [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
+    assert LanderConfig.from_yaml(path).seed == 1 and [p.name for p in tmp_path.iterdir()] == [
+        "config.yaml"
+    ]
 
 
-@pytest.mark.parametrize("name", ["./models/x", "data/models/nothing", "/nowhere/model", "corpus.jsonl", "a/b/c"])
+@pytest.mark.parametrize(
+    "name", ["./models/x", "data/models/nothing", "/nowhere/model", "corpus.jsonl", "a/b/c"]
+)
 def test_missing_local_paths_are_refused_at_once(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="no such file"):

@@ -1,4 +1,5 @@
 """corpus.py: formats, errors with file and line, prompts, encoding, batches."""
+
 import json
 import warnings
 
@@ -20,11 +21,16 @@ from lander_lite.corpus import (
     texts,
 )
 
-ROWS = [{"en": "one dog", "de": "ein Hund", "zh": "一只狗"}, {"en": "two\u2028cats", "de": "zwei Katzen", "zh": "两只猫"}]
+ROWS = [
+    {"en": "one dog", "de": "ein Hund", "zh": "一只狗"},
+    {"en": "two\u2028cats", "de": "zwei Katzen", "zh": "两只猫"},
+]
 
 
 def write_jsonl(path, rows):
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+    )
     return path
 
 
@@ -33,18 +39,25 @@ def formats(tmp_path):
     """The same two rows in every local format."""
     jsonl = write_jsonl(tmp_path / "train.jsonl", [{"translation": row} for row in ROWS])
     tsv = tmp_path / "rows.tsv"
-    tsv.write_text("en\tde\tzh\r\n" + "".join("\t".join(row.values()) + "\r\n" for row in ROWS), encoding="utf-8-sig")
+    tsv.write_text(
+        "en\tde\tzh\r\n" + "".join("\t".join(row.values()) + "\r\n" for row in ROWS),
+        encoding="utf-8-sig",
+    )
     folder = tmp_path / "texts"
     folder.mkdir()
     for lang in ROWS[0]:
-        (folder / f"train.{lang}").write_text("".join(row[lang] + "\n" for row in ROWS), encoding="utf-8")
+        (folder / f"train.{lang}").write_text(
+            "".join(row[lang] + "\n" for row in ROWS), encoding="utf-8"
+        )
     return {"jsonl": jsonl, "tsv": tsv, "texts": folder, "folder of jsonl": tmp_path}
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "tsv", "texts", "folder of jsonl"])
 def test_every_format_gives_the_same_rows(formats, kind):
     corpus = load_corpus(formats[kind])
-    expected = [{**row, "en": " ".join(row["en"].splitlines())} for row in ROWS]        # a line separator inside a sentence is a space
+    expected = [
+        {**row, "en": " ".join(row["en"].splitlines())} for row in ROWS
+    ]  # a line separator inside a sentence is a space
     assert corpus["translation"][:] == expected
     assert set(languages_of(corpus)) == {"en", "de", "zh"}
 
@@ -57,7 +70,10 @@ def test_languages_chooses_and_requires(formats):
 
 
 def test_other_columns_are_kept(tmp_path):
-    rows = [{"translation": ROWS[0], "constructions": ["copula", "past"]}, {"translation": ROWS[1], "constructions": [], "id": 7}]
+    rows = [
+        {"translation": ROWS[0], "constructions": ["copula", "past"]},
+        {"translation": ROWS[1], "constructions": [], "id": 7},
+    ]
     corpus = load_corpus(write_jsonl(tmp_path / "a.jsonl", rows))
     assert corpus["constructions"][:] == [["copula", "past"], []] and corpus["id"][:] == [None, 7]
 
@@ -65,16 +81,32 @@ def test_other_columns_are_kept(tmp_path):
 GOOD = json.dumps({"translation": {"en": "a", "de": "b"}})
 
 
-@pytest.mark.parametrize("content, expected", [
-    ("", "the file is empty"), ("\n\n", "the file is empty"),
-    (f"{GOOD}\n{{oops\n", "line 2: not valid JSON"), (f"{GOOD}\n\n{GOOD}\n", "line 2: not valid JSON"),
-    ("[1]\n", "line 1: expected a JSON object"),
-    (f'{GOOD}\n{{"text": "x"}}\n', 'line 2: no "translation"'), ('{"translation": "x"}\n', 'line 1: no "translation"'),
-    ('{"translation": {}}\n', 'line 1: no "translation"'),
-    (f'{GOOD}\n{GOOD}\n{{"translation": {{"en": "a"}}}}\n', "line 3: language 'de' is missing"),
-    (f'{GOOD}\n{{"translation": {{"en": "a", "de": " "}}}}\n', "line 2: the 'de' sentence is empty"),
-    (f'{GOOD}\n{{"translation": {{"en": "a", "de": null}}}}\n', "line 2: the 'de' sentence is empty"),
-    (f'{GOOD}\n{{"translation": {{"en": "a", "de": "b", "it": "c"}}}}\n', "line 2: language 'it' is in this row but not in the first")])
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        ("", "the file is empty"),
+        ("\n\n", "the file is empty"),
+        (f"{GOOD}\n{{oops\n", "line 2: not valid JSON"),
+        (f"{GOOD}\n\n{GOOD}\n", "line 2: not valid JSON"),
+        ("[1]\n", "line 1: expected a JSON object"),
+        (f'{GOOD}\n{{"text": "x"}}\n', 'line 2: no "translation"'),
+        ('{"translation": "x"}\n', 'line 1: no "translation"'),
+        ('{"translation": {}}\n', 'line 1: no "translation"'),
+        (f'{GOOD}\n{GOOD}\n{{"translation": {{"en": "a"}}}}\n', "line 3: language 'de' is missing"),
+        (
+            f'{GOOD}\n{{"translation": {{"en": "a", "de": " "}}}}\n',
+            "line 2: the 'de' sentence is empty",
+        ),
+        (
+            f'{GOOD}\n{{"translation": {{"en": "a", "de": null}}}}\n',
+            "line 2: the 'de' sentence is empty",
+        ),
+        (
+            f'{GOOD}\n{{"translation": {{"en": "a", "de": "b", "it": "c"}}}}\n',
+            "line 2: language 'it' is in this row but not in the first",
+        ),
+    ],
+)
 def test_bad_jsonl_names_file_and_line(tmp_path, content, expected):
     (tmp_path / "bad.jsonl").write_text(content)
     with pytest.raises(ValueError) as error:
@@ -85,13 +117,22 @@ def test_bad_jsonl_names_file_and_line(tmp_path, content, expected):
 def test_not_utf8_names_line_and_offset(tmp_path):
     data = GOOD.encode() + b"\n" + '{"translation": {"en": "a", "de": "für"}}\n'.encode("latin-1")
     (tmp_path / "bad.jsonl").write_bytes(data)
-    with pytest.raises(ValueError, match=rf"bad\.jsonl, line 2: not UTF-8 \(byte 0xfc at offset {data.index(0xfc)}\)"):
+    with pytest.raises(
+        ValueError,
+        match=rf"bad\.jsonl, line 2: not UTF-8 \(byte 0xfc at offset {data.index(0xFC)}\)",
+    ):
         load_corpus(tmp_path / "bad.jsonl")
 
 
-@pytest.mark.parametrize("content, expected", [("en\tde\na\tb\nc\n", "line 3: 1 columns, but the header names 2"),
-                                               ("a dog\tb\n", "line 1: the header"), ("en\n", "line 1: the header"),
-                                               ("en\tde\na\t\n", "line 2: the 'de' sentence is empty")])
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        ("en\tde\na\tb\nc\n", "line 3: 1 columns, but the header names 2"),
+        ("a dog\tb\n", "line 1: the header"),
+        ("en\n", "line 1: the header"),
+        ("en\tde\na\t\n", "line 2: the 'de' sentence is empty"),
+    ],
+)
 def test_bad_tsv_names_the_line(tmp_path, content, expected):
     (tmp_path / "bad.tsv").write_text(content)
     with pytest.raises(ValueError) as error:
@@ -102,7 +143,10 @@ def test_bad_tsv_names_the_line(tmp_path, content, expected):
 def test_misaligned_text_files_are_refused(formats):
     with (formats["texts"] / "train.de").open("a") as file:
         file.write("zu viel\n")
-    with pytest.raises(ValueError, match=r"misaligned.*train\.de 3 lines, train\.en 2 lines, .*; train\.en ends after line 2"):
+    with pytest.raises(
+        ValueError,
+        match=r"misaligned.*train\.de 3 lines, train\.en 2 lines, .*; train\.en ends after line 2",
+    ):
         load_corpus(formats["texts"])
 
 
@@ -131,9 +175,13 @@ def test_a_folder_without_the_split_says_what_it_holds(formats):
         load_corpus(formats["texts"], split="test")
 
 
-@pytest.mark.parametrize("name", ["nothing.jsonl", "./folder", "/nowhere/at/all", "corpus", "data/tiny_babel/dev.jsonl"])
+@pytest.mark.parametrize(
+    "name", ["nothing.jsonl", "./folder", "/nowhere/at/all", "corpus", "data/tiny_babel/dev.jsonl"]
+)
 def test_missing_paths_make_no_hub_call(name, monkeypatch):
-    monkeypatch.setattr("lander_lite.corpus.load_dataset", lambda *_, **__: pytest.fail("asked the hub"))
+    monkeypatch.setattr(
+        "lander_lite.corpus.load_dataset", lambda *_, **__: pytest.fail("asked the hub")
+    )
     with pytest.raises(FileNotFoundError, match=name):
         load_corpus(name)
 
@@ -152,15 +200,21 @@ def test_hub_id_with_config_passes_through_and_checks_rows(monkeypatch):
     def hub(*arguments, **keywords):
         asked.append((arguments, keywords))
         return [{"translation": ROWS[0]}, {"translation": {"en": "x", "de": "", "zh": "z"}}]
+
     monkeypatch.setattr("lander_lite.corpus.load_dataset", hub)
     assert len(load_corpus("owner/name:en-zh", split="test", languages=["en", "zh"])) == 2
     assert asked == [(("owner/name", "en-zh"), {"split": "test"})]
-    with pytest.raises(ValueError, match=r"owner/name \(train\), row 2: the 'de' sentence is empty"):
+    with pytest.raises(
+        ValueError, match=r"owner/name \(train\), row 2: the 'de' sentence is empty"
+    ):
         load_corpus("owner/name")
 
 
 def test_mono_by_language_and_its_errors(tmp_path):
-    path = write_jsonl(tmp_path / "mono.jsonl", [{"lang": "en", "text": "a"}, {"lang": "af", "text": "b"}, {"lang": "en", "text": "c"}])
+    path = write_jsonl(
+        tmp_path / "mono.jsonl",
+        [{"lang": "en", "text": "a"}, {"lang": "af", "text": "b"}, {"lang": "en", "text": "c"}],
+    )
     assert load_mono(path) == {"en": ["a", "c"], "af": ["b"]}
     write_jsonl(path, [{"lang": "en", "text": "a"}, {"lang": "en"}])
     with pytest.raises(ValueError, match=r"mono\.jsonl, line 2"):
@@ -194,6 +248,7 @@ def test_unknown_tokens_are_reported(corpus):
 
         def __call__(self, text, **_):
             return {"input_ids": [ord(c) if c.isascii() else 0 for c in text]}
+
     with pytest.warns(UserWarning, match="of zh to its unknown token"):
         check_pairs(corpus, ["en-zh"], Ascii())
     with warnings.catch_warnings():
@@ -203,9 +258,18 @@ def test_unknown_tokens_are_reported(corpus):
 
 def test_prompt_with_shots_and_templates():
     assert prompt("a dog", "en-de") == "English: a dog\nGerman:"
-    assert prompt("a dog", "en-de", shots=[("a cat", "eine Katze")]) == "English: a cat\nGerman: eine Katze\nEnglish: a dog\nGerman:"
-    assert prompt("{odd}", "en-xx", "{source_language}>{target_language}: {source} =") == "English>xx: {odd} ="
-    for template, expected in [("Translate:", "no {source}"), ("{source} {lang}", "unknown field 'lang'")]:
+    assert (
+        prompt("a dog", "en-de", shots=[("a cat", "eine Katze")])
+        == "English: a cat\nGerman: eine Katze\nEnglish: a dog\nGerman:"
+    )
+    assert (
+        prompt("{odd}", "en-xx", "{source_language}>{target_language}: {source} =")
+        == "English>xx: {odd} ="
+    )
+    for template, expected in [
+        ("Translate:", "no {source}"),
+        ("{source} {lang}", "unknown field 'lang'"),
+    ]:
         with pytest.raises(ValueError, match=expected):
             prompt("a", "en-de", template)
 
@@ -214,28 +278,38 @@ def test_prompt_with_shots_and_templates():
 def test_encode_trains_on_what_inference_will_see(tokenizer, shots):
     example = encode(tokenizer, "a dog", "ein Hund", "en-de", shots=shots)
     seen = prompt_ids(tokenizer, prompt("a dog", "en-de", shots=shots))
-    assert example["input_ids"][:len(seen)] == seen
-    assert example["labels"] == [-100] * len(seen) + example["input_ids"][len(seen):]
+    assert example["input_ids"][: len(seen)] == seen
+    assert example["labels"] == [-100] * len(seen) + example["input_ids"][len(seen) :]
     learned = [i for i in example["labels"] if i != -100]
     assert learned[-1] == tokenizer.eos_token_id and tokenizer.decode(learned[:-1]) == " ein Hund"
 
 
 def test_bos_only_where_the_tokenizer_puts_it(tokenizer):
     import copy
+
     llama_like = copy.deepcopy(tokenizer)
-    llama_like.backend_tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    llama_like.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
     plain, with_bos = encode(tokenizer, "a", "b", "en-de"), encode(llama_like, "a", "b", "en-de")
-    assert with_bos["input_ids"] == [1, *plain["input_ids"]] and with_bos["labels"] == [-100, *plain["labels"]]
+    assert with_bos["input_ids"] == [1, *plain["input_ids"]] and with_bos["labels"] == [
+        -100,
+        *plain["labels"],
+    ]
 
 
-@pytest.mark.parametrize("source, target", [("s" * 300, "t" * 5), ("s" * 5, "t" * 300), ("s" * 300, "t" * 300)])
+@pytest.mark.parametrize(
+    "source, target", [("s" * 300, "t" * 5), ("s" * 5, "t" * 300), ("s" * 300, "t" * 300)]
+)
 def test_long_examples_are_cut_on_both_sides(tokenizer, source, target):
     example = encode(tokenizer, source, target, "en-de", max_length=80)
     learned = [i for i in example["labels"] if i != -100]
-    text = tokenizer.decode([i for i, label in zip(example["input_ids"], example["labels"]) if label == -100])
+    text = tokenizer.decode(
+        [i for i, label in zip(example["input_ids"], example["labels"]) if label == -100]
+    )
     assert len(example["input_ids"]) == len(example["labels"]) <= 80
     assert text.startswith("English: s") and text.endswith("s\nGerman:")
-    if len(target) == 5:                               # the short side stays whole, EOS included
+    if len(target) == 5:  # the short side stays whole, EOS included
         assert len(learned) == 7 and learned[-1] == tokenizer.eos_token_id
     else:
         assert len(learned) >= 40 and tokenizer.eos_token_id not in learned
@@ -243,6 +317,7 @@ def test_long_examples_are_cut_on_both_sides(tokenizer, source, target):
 
 def test_too_little_room_and_no_eos_are_refused(tokenizer):
     import copy
+
     with pytest.raises(ValueError, match="max_length=16 leaves no room"):
         encode(tokenizer, "a", "b", "en-de", max_length=16)
     without = copy.deepcopy(tokenizer)
@@ -269,5 +344,7 @@ def test_batches_cover_everything_longest_first():
     items = ["a" * n for n in (3, 9, 1, 7, 7, 2)]
     grouped = list(batches(items, 4))
     lengths = [len(items[i]) for batch in grouped for i in batch]
-    assert [len(batch) for batch in grouped] == [4, 2] and sorted(i for batch in grouped for i in batch) == list(range(6))
+    assert [len(batch) for batch in grouped] == [4, 2] and sorted(
+        i for batch in grouped for i in batch
+    ) == list(range(6))
     assert lengths == sorted(lengths, reverse=True)

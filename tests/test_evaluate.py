@@ -1,4 +1,6 @@
-"""evaluate.py: decoding against a plain loop, scores against sacreBLEU, off-target and empty rates, shots, perplexity."""
+"""evaluate.py: decoding against a plain loop, scores against sacreBLEU, off-target and empty rates,
+shots, perplexity."""
+
 import json
 import sys
 
@@ -11,8 +13,14 @@ from sacrebleu.significance import _bootstrap_resample
 
 from lander_lite.config import data_dir
 from lander_lite.corpus import prompt, prompt_ids, texts
-from lander_lite.evaluate import bleu_interval, draw_shots, evaluate, perplexity, translate
-from lander_lite.langid import LanguageId
+from lander_lite.evaluation import (
+    LanguageId,
+    bleu_interval,
+    draw_shots,
+    evaluate,
+    perplexity,
+    translate,
+)
 
 PAIRS = ["en-de", "de-en", "en-zh"]
 
@@ -20,8 +28,14 @@ PAIRS = ["en-de", "de-en", "en-zh"]
 @pytest.fixture
 def answers(monkeypatch):
     """Replace decoding: answers(function) makes function(sentences, pair) the model."""
+
     def use(function):
-        monkeypatch.setattr(sys.modules["lander_lite.evaluate"], "translate", lambda m, t, sentences, pair, **_: function(sentences, pair))
+        monkeypatch.setattr(
+            sys.modules["lander_lite.evaluation"],
+            "translate",
+            lambda m, t, sentences, pair, **_: function(sentences, pair),
+        )
+
     return use
 
 
@@ -35,7 +49,9 @@ def plain_greedy(model, tokenizer, sentence, pair, steps):
     ids, written = prompt_ids(tokenizer, prompt(sentence, pair)), []
     for _ in range(steps):
         with torch.no_grad():
-            written.append(int(model(input_ids=torch.tensor([ids + written])).logits[0, -1].argmax()))
+            written.append(
+                int(model(input_ids=torch.tensor([ids + written])).logits[0, -1].argmax())
+            )
         if written[-1] == tokenizer.eos_token_id or "\n" in tokenizer.decode(written):
             break
     return tokenizer.decode(written, skip_special_tokens=True).split("\n")[0].strip()
@@ -44,12 +60,17 @@ def plain_greedy(model, tokenizer, sentence, pair, steps):
 def test_translate_is_greedy_decoding_whatever_the_batch(model, tokenizer, corpus):
     # an output layer of its own: tied embeddings make a random model repeat its last token
     model.set_output_embeddings(torch.nn.Linear(32, 300, bias=False))
-    model.get_output_embeddings().weight.data.copy_(torch.randn(300, 32, generator=torch.Generator().manual_seed(1)))
+    model.get_output_embeddings().weight.data.copy_(
+        torch.randn(300, 32, generator=torch.Generator().manual_seed(1))
+    )
     sentences = texts(corpus, "en")
     expected = [plain_greedy(model, tokenizer, sentence, "en-de", 12) for sentence in sentences]
     assert len(set(expected)) > 1, "every output is the same: the comparison would show nothing"
     for size in (1, 4, 64):
-        assert translate(model, tokenizer, sentences, "en-de", batch_size=size, max_new_tokens=12) == expected
+        assert (
+            translate(model, tokenizer, sentences, "en-de", batch_size=size, max_new_tokens=12)
+            == expected
+        )
 
 
 def test_translate_tells_the_pair_and_leaves_modes_alone(bloom, tokenizer):
@@ -71,10 +92,13 @@ def test_output_ends_at_a_line_break(bloom, tokenizer, monkeypatch, line_break):
     def generate(input_ids, **settings):
         asked.update(settings)
         return torch.cat([input_ids, torch.tensor([written] * len(input_ids))], dim=1)
+
     monkeypatch.setattr(bloom, "generate", generate)
     assert translate(bloom, tokenizer, ["x"], "en-de") == ["ab" if line_break else "abcd"]
     assert asked["eos_token_id"] == [tokenizer.eos_token_id, *tokenizer("\n")["input_ids"]]
-    assert asked["max_new_tokens"] == 16 + 3, "one token of source: the limit should follow it, not be 64"
+    assert asked["max_new_tokens"] == 16 + 3, (
+        "one token of source: the limit should follow it, not be 64"
+    )
 
 
 def test_translate_refuses_a_string_and_bad_numbers(bloom, tokenizer):
@@ -93,11 +117,16 @@ def test_perfect_output_scores_full_marks(bloom, tokenizer, corpus, answers):
     scores = evaluate(bloom, tokenizer, corpus, PAIRS, bootstrap=50, keep_hypotheses=True)
     for pair in PAIRS:
         result = scores[pair]
-        assert [result["bleu"], result["chrf"], *result["bleu_ci"]] == pytest.approx([100, 100, 100, 100])
+        assert [result["bleu"], result["chrf"], *result["bleu_ci"]] == pytest.approx(
+            [100, 100, 100, 100]
+        )
         assert (result["off_target"], result["empty"], result["n"]) == (0, 0, 6)
         assert result["hypotheses"] == texts(corpus, pair[3:])
     assert scores["mean"] == pytest.approx({"bleu": 100, "chrf": 100})
-    assert set(scores["signature"]["bleu"]) == {"13a", "zh"} and "tok:zh" in scores["signature"]["bleu"]["zh"]
+    assert (
+        set(scores["signature"]["bleu"]) == {"13a", "zh"}
+        and "tok:zh" in scores["signature"]["bleu"]["zh"]
+    )
 
 
 def spoil(sentences):
@@ -114,22 +143,30 @@ def test_scores_are_sacrebleus(bloom, tokenizer, corpus, answers):
         tok = "zh" if pair == "en-zh" else "13a"
         expected = sacrebleu.corpus_bleu(spoil(references), [references], tokenize=tok).score
         assert 0 < scores[pair]["bleu"] < 100 and scores[pair]["bleu"] == pytest.approx(expected)
-        assert scores[pair]["chrf"] == pytest.approx(sacrebleu.corpus_chrf(spoil(references), [references]).score)
+        assert scores[pair]["chrf"] == pytest.approx(
+            sacrebleu.corpus_chrf(spoil(references), [references]).score
+        )
         assert scores[pair]["bleu_ci"] is None and scores[pair]["n"] == 5
     zh = texts(corpus, "zh")[:5]
-    assert scores["en-zh"]["bleu"] != pytest.approx(sacrebleu.corpus_bleu(spoil(zh), [zh], tokenize="13a").score)
+    assert scores["en-zh"]["bleu"] != pytest.approx(
+        sacrebleu.corpus_bleu(spoil(zh), [zh], tokenize="13a").score
+    )
     assert scores["mean"]["bleu"] == pytest.approx(sum(scores[pair]["bleu"] for pair in PAIRS) / 3)
 
 
 def test_interval_is_that_of_sacrebleus_own_resampling(corpus, monkeypatch):
     monkeypatch.setenv("SACREBLEU_SEED", "12345")
-    references = [f"{text} number {i} of the list of many" for i, text in enumerate(texts(corpus, "en") * 8)]
+    references = [
+        f"{text} number {i} of the list of many" for i, text in enumerate(texts(corpus, "en") * 8)
+    ]
     hypotheses = spoil(references)
     metric = BLEU()
     low, high = bleu_interval(metric, hypotheses, references, 300, 12345)
     stats = metric._extract_corpus_statistics(hypotheses, [references])
     _, resampled = _bootstrap_resample(stats, metric, 300)
-    assert [low, high] == pytest.approx(np.percentile([score.score for score in resampled], [2.5, 97.5]).tolist())
+    assert [low, high] == pytest.approx(
+        np.percentile([score.score for score in resampled], [2.5, 97.5]).tolist()
+    )
     assert low < metric.corpus_score(hypotheses, [references]).score < high
 
 
@@ -138,12 +175,20 @@ def test_copies_are_off_target_and_blanks_are_empty(bloom, tokenizer, corpus, an
     copied = evaluate(bloom, tokenizer, corpus, PAIRS, bootstrap=0)
     assert [copied[pair]["off_target"] for pair in PAIRS] == [1, 1, 1]
     table = reference_table(corpus)
-    answers(lambda sentences, pair: [table[(s, *pair.split("-"))] if i < 2 else "" for i, s in enumerate(sentences)])
+    answers(
+        lambda sentences, pair: [
+            table[(s, *pair.split("-"))] if i < 2 else "" for i, s in enumerate(sentences)
+        ]
+    )
     half = evaluate(bloom, tokenizer, corpus, PAIRS, bootstrap=0)
     assert half["en-de"]["empty"] == pytest.approx(4 / 6) and half["en-de"]["off_target"] == 0
     answers(lambda sentences, pair: [""] * len(sentences))
     nothing = evaluate(bloom, tokenizer, corpus, PAIRS, bootstrap=10)
-    assert nothing["en-de"]["bleu"] == 0 and nothing["en-de"]["empty"] == 1 and nothing["en-de"]["bleu_ci"] == [0, 0]
+    assert (
+        nothing["en-de"]["bleu"] == 0
+        and nothing["en-de"]["empty"] == 1
+        and nothing["en-de"]["bleu_ci"] == [0, 0]
+    )
 
 
 def test_language_id_tells_tiny_babels_languages_apart_and_labels_matter():
@@ -154,15 +199,25 @@ def test_language_id_tells_tiny_babels_languages_apart_and_labels_matter():
     accuracy = np.mean([identify(row[lang]) == lang for row in rows[300:400] for lang in languages])
     rotated = dict(zip(languages, languages[1:] + languages[:1]))
     assert accuracy > 0.98
-    assert np.mean([identify(row[lang]) == rotated[lang] for row in rows[300:400] for lang in languages]) < 0.02
+    assert (
+        np.mean(
+            [identify(row[lang]) == rotated[lang] for row in rows[300:400] for lang in languages]
+        )
+        < 0.02
+    )
     with pytest.raises(ValueError, match="at least two languages"):
         LanguageId({"en": ["a"]})
 
 
 def test_evaluate_refuses_before_translating(bloom, tokenizer, corpus, answers):
     answers(lambda *_: pytest.fail("translated before the check"))
-    for settings, expected in [({"pairs": ["en-it"]}, "no 'it'"), ({"pairs": []}, "pairs is empty"), ({"n_shots": 2}, "needs shots_from"),
-                               ({"n_shots": 2, "shots_from": corpus}, "only 0 en-de rows"), ({"max_sentences": 0}, "max_sentences=0")]:
+    for settings, expected in [
+        ({"pairs": ["en-it"]}, "no 'it'"),
+        ({"pairs": []}, "pairs is empty"),
+        ({"n_shots": 2}, "needs shots_from"),
+        ({"n_shots": 2, "shots_from": corpus}, "only 0 en-de rows"),
+        ({"max_sentences": 0}, "max_sentences=0"),
+    ]:
         with pytest.raises(ValueError, match=expected):
             evaluate(bloom, tokenizer, corpus, settings.pop("pairs", PAIRS), **settings)
 
@@ -171,7 +226,11 @@ def test_shots_come_from_the_training_part_and_never_from_the_test_set(corpus):
     test = corpus.select([0, 1])
     shots = draw_shots(corpus, test, "en-de", 3, seed=1)
     rows = {(row["en"], row["de"]) for row in corpus["translation"]}
-    assert set(shots) <= rows and len(set(shots)) == 3 and not {s for s, _ in shots} & set(texts(test, "en"))
+    assert (
+        set(shots) <= rows
+        and len(set(shots)) == 3
+        and not {s for s, _ in shots} & set(texts(test, "en"))
+    )
     assert shots == draw_shots(corpus, test, "en-de", 3, seed=1)
     assert len({tuple(draw_shots(corpus, test, "en-de", 3, seed=seed)) for seed in range(8)}) > 1
 
@@ -182,8 +241,17 @@ def test_shots_reach_the_prompt(bloom, tokenizer, corpus, monkeypatch):
     def generate(input_ids, **_):
         seen.append(tokenizer.decode(input_ids[0], skip_special_tokens=True))
         return input_ids
+
     monkeypatch.setattr(bloom, "generate", generate)
-    evaluate(bloom, tokenizer, corpus.select([0, 1]), ["en-de"], n_shots=2, shots_from=corpus, bootstrap=0)
+    evaluate(
+        bloom,
+        tokenizer,
+        corpus.select([0, 1]),
+        ["en-de"],
+        n_shots=2,
+        shots_from=corpus,
+        bootstrap=0,
+    )
     lines = seen[0].split("\n")
     assert len(lines) == 6 and lines[1].startswith("German: ") and lines[5] == "German:"
     assert lines[4].removeprefix("English: ") in texts(corpus, "en")[:2]
@@ -201,7 +269,11 @@ def test_perplexity_is_that_of_a_plain_loop(model, tokenizer, corpus):
     expected = np.exp(np.mean(losses))
     for size in (1, 5, 32):
         with pytest.warns(UserWarning, match="cut at max_length=20"):
-            assert perplexity(model, tokenizer, sentences, batch_size=size, max_length=20) == pytest.approx(expected, rel=1e-5)
-    assert perplexity(model, tokenizer, sentences) != pytest.approx(expected, rel=1e-4), "max_length made no difference"
+            assert perplexity(
+                model, tokenizer, sentences, batch_size=size, max_length=20
+            ) == pytest.approx(expected, rel=1e-5)
+    assert perplexity(model, tokenizer, sentences) != pytest.approx(expected, rel=1e-4), (
+        "max_length made no difference"
+    )
     with pytest.raises(ValueError, match="at least one sentence"):
         perplexity(model, tokenizer, ["x"])

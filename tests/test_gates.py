@@ -1,11 +1,12 @@
 """Gate values per token, and the constant gate."""
+
 import pytest
 import torch
 
-from lander_lite.gates import constant_gate, gate_values
-from lander_lite.lander import LanderTuningConfig, get_lander_model
+from lander_lite.blocks import feed_forwards, fingerprint
 from lander_lite.neurons import NeuronSets
-from lander_lite.structure import feed_forwards, fingerprint
+from lander_lite.probes.gates import constant_gate, gate_values
+from lander_lite.tuner.model import LanderTuningConfig, get_lander_model
 
 EXAMPLES = [("the dog sleeps", "der Hund schläft"), ("he reads", "er liest")]
 
@@ -14,7 +15,14 @@ EXAMPLES = [("the dog sleeps", "der Hund schläft"), ("he reads", "er liest")]
 def lander(model):
     d_ff = feed_forwards(model)[0].d_ff
     specific = {"en": {1: [0, 3], 2: [5]}, "de": {1: [4], 2: [6, 7]}}
-    sets = NeuronSets([1, 2], ["en", "de"], {1: range(10, d_ff), 2: range(12, d_ff)}, specific, d_ff, fingerprint(model))
+    sets = NeuronSets(
+        [1, 2],
+        ["en", "de"],
+        {1: range(10, d_ff), 2: range(12, d_ff)},
+        specific,
+        d_ff,
+        fingerprint(model),
+    )
     return get_lander_model(model, LanderTuningConfig(sets, "learned"))
 
 
@@ -23,7 +31,11 @@ def test_untrained_gates_are_the_shares(lander, tokenizer):
     assert gates.shape == (2, len(ids)) and len(ids) == len(is_target)
     shares = torch.tensor([ffn.router.share for ffn in lander.partitioned.values()])
     assert torch.allclose(gates, shares[:, None].expand_as(gates))
-    target = [i for _, text in EXAMPLES for i in tokenizer(" " + text, add_special_tokens=False)["input_ids"]]
+    target = [
+        i
+        for _, text in EXAMPLES
+        for i in tokenizer(" " + text, add_special_tokens=False)["input_ids"]
+    ]
     assert [i for i in ids[is_target].tolist() if i != tokenizer.eos_token_id] == target
 
 

@@ -1,4 +1,6 @@
-"""knowledge.py: recall against plain greedy decoding, with batches, boundaries and errors; perplexity by language."""
+"""knowledge.py: recall against plain greedy decoding, with batches, boundaries and errors;
+perplexity by language."""
+
 import json
 
 import pytest
@@ -8,9 +10,14 @@ from transformers import PreTrainedTokenizerFast
 
 from lander_lite.config import data_dir
 from lander_lite.corpus import texts
-from lander_lite.evaluate import perplexity
-from lander_lite.knowledge import encode_fact, fact_recall, load_facts, per_language_perplexity
+from lander_lite.evaluation import perplexity
 from lander_lite.model import load_model
+from lander_lite.probes.knowledge import (
+    encode_fact,
+    fact_recall,
+    load_facts,
+    per_language_perplexity,
+)
 
 FACTS = data_dir() / "tiny_babel" / "facts.jsonl"
 
@@ -24,7 +31,11 @@ def base(request):
 def facts():
     """Ten facts of each of three languages."""
     rows = load_facts(FACTS)
-    return [fact for lang in ("en", "de", "zh") for fact in [row for row in rows if row["lang"] == lang][::7][:10]]
+    return [
+        fact
+        for lang in ("en", "de", "zh")
+        for fact in [row for row in rows if row["lang"] == lang][::7][:10]
+    ]
 
 
 def test_recall_is_greedy_decoding(base, facts):
@@ -34,47 +45,74 @@ def test_recall_is_greedy_decoding(base, facts):
         space = "" if fact["lang"] == "zh" else " "
         prompt = tokenizer(fact["prompt"], return_tensors="pt")["input_ids"]
         full = tokenizer(fact["prompt"] + space + fact["answer"])["input_ids"]
-        answer = full[prompt.shape[1]:]
-        assert full[:prompt.shape[1]] == prompt[0].tolist() and answer
-        made = model.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=len(answer), do_sample=False)
-        expected[fact["lang"]].append(made[0, prompt.shape[1]:].tolist() == answer)
+        answer = full[prompt.shape[1] :]
+        assert full[: prompt.shape[1]] == prompt[0].tolist() and answer
+        made = model.generate(
+            input_ids=prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=len(answer),
+            do_sample=False,
+        )
+        expected[fact["lang"]].append(made[0, prompt.shape[1] :].tolist() == answer)
     shares = {lang: sum(hits) / len(hits) for lang, hits in expected.items()}
-    assert any(0 < share < 1 for share in shares.values()), "all or nothing recalled: the comparison would show little"
+    assert any(0 < share < 1 for share in shares.values()), (
+        "all or nothing recalled: the comparison would show little"
+    )
     for size in (1, 7, 64):
-        assert fact_recall(model, tokenizer, facts, batch_size=size) == pytest.approx({**shares, "mean": sum(shares.values()) / 3})
+        assert fact_recall(model, tokenizer, facts, batch_size=size) == pytest.approx(
+            {**shares, "mean": sum(shares.values()) / 3}
+        )
 
 
 def test_answers_of_other_facts_are_not_recalled(base, facts):
     """Control: each prompt with the answer of the next capital."""
     capitals = [fact for fact in facts if fact["lang"] == "en" and fact["relation"] == "capital"]
-    turned = [{**fact, "answer": other["answer"]} for fact, other in zip(capitals, capitals[1:] + capitals[:1])]
-    assert fact_recall(*base, turned)["en"] < .5 < fact_recall(*base, capitals)["en"]
+    turned = [
+        {**fact, "answer": other["answer"]}
+        for fact, other in zip(capitals, capitals[1:] + capitals[:1])
+    ]
+    assert fact_recall(*base, turned)["en"] < 0.5 < fact_recall(*base, capitals)["en"]
 
 
 def test_ids_are_those_the_base_was_trained_on(base):
     """In training a full stop followed (data/models/documents.py)."""
     for fact in load_facts(FACTS):
         space, stop = ("", "。") if fact["lang"] == "zh" else (" ", ".")
-        trained = base[1](fact["prompt"] + space + fact["answer"] + stop, add_special_tokens=False)["input_ids"]
+        trained = base[1](fact["prompt"] + space + fact["answer"] + stop, add_special_tokens=False)[
+            "input_ids"
+        ]
         assert encode_fact(base[1], fact)["input_ids"] == trained[:-1], fact
 
 
 def test_languages_and_file(base, facts, tmp_path):
     path = tmp_path / "facts.jsonl"
-    path.write_text("\n".join(json.dumps(fact, ensure_ascii=False) for fact in facts), encoding="utf-8")
+    path.write_text(
+        "\n".join(json.dumps(fact, ensure_ascii=False) for fact in facts), encoding="utf-8"
+    )
     every = fact_recall(*base, path)
     assert list(every) == ["en", "de", "zh", "mean"] and every == fact_recall(*base, facts)
-    assert fact_recall(*base, str(path), languages=["zh"]) == {"zh": every["zh"], "mean": every["zh"]}
+    assert fact_recall(*base, str(path), languages=["zh"]) == {
+        "zh": every["zh"],
+        "mean": every["zh"],
+    }
 
 
 def test_the_answer_starts_where_the_prompts_ids_end():
     """Letters as tokens, and the merge "ab"; no blank in Chinese."""
     vocabulary = {token: i for i, token in enumerate(["?", "a", "b", "x", " ", "ab"])}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE(vocab=vocabulary, merges=[("a", "b")], unk_token="?")))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.BPE(vocab=vocabulary, merges=[("a", "b")], unk_token="?"))
+    )
     fact = {"lang": "zh", "prompt": "xa", "answer": "x"}
     assert encode_fact(tokenizer, fact) == {"input_ids": [3, 1, 3], "labels": [-100, -100, 3]}
-    assert encode_fact(tokenizer, {**fact, "lang": "en"}) == {"input_ids": [3, 1, 4, 3], "labels": [-100, -100, 4, 3]}
-    assert encode_fact(tokenizer, {**fact, "answer": "b"}) == {"input_ids": [3, 5], "labels": [-100, 5]}, "the token spans both"
+    assert encode_fact(tokenizer, {**fact, "lang": "en"}) == {
+        "input_ids": [3, 1, 4, 3],
+        "labels": [-100, -100, 4, 3],
+    }
+    assert encode_fact(tokenizer, {**fact, "answer": "b"}) == {
+        "input_ids": [3, 5],
+        "labels": [-100, 5],
+    }, "the token spans both"
     with pytest.raises(ValueError, match="does not tell prompt from answer in 'ab'"):
         encode_fact(tokenizer, {**fact, "prompt": "a", "answer": "b"})
 
@@ -87,12 +125,20 @@ def test_the_pair_and_the_mode_stay(bloom, tokenizer, corpus):
     assert bloom.training
 
 
-@pytest.mark.parametrize("line, message", [
-    ('{"lang": "en", "prompt": "a b"}', "facts.jsonl, line 2: 'answer' is missing"), ("[]", "line 2: expected"),
-    ('{"lang": "en", "prompt": " ", "answer": "c"}', "line 2: 'prompt' is"), ("{", "line 2: not valid")])
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ('{"lang": "en", "prompt": "a b"}', "facts.jsonl, line 2: 'answer' is missing"),
+        ("[]", "line 2: expected"),
+        ('{"lang": "en", "prompt": " ", "answer": "c"}', "line 2: 'prompt' is"),
+        ("{", "line 2: not valid"),
+    ],
+)
 def test_mistakes_in_a_file_are_named(bloom, tokenizer, tmp_path, line, message):
     path = tmp_path / "facts.jsonl"
-    path.write_text('{"lang": "en", "prompt": "a b", "answer": "c"}\n' + line + "\n", encoding="utf-8")
+    path.write_text(
+        '{"lang": "en", "prompt": "a b", "answer": "c"}\n' + line + "\n", encoding="utf-8"
+    )
     with pytest.raises(ValueError, match=message):
         fact_recall(bloom, tokenizer, path)
 
@@ -100,8 +146,11 @@ def test_mistakes_in_a_file_are_named(bloom, tokenizer, tmp_path, line, message)
 def test_mistakes_in_a_call_are_named(bloom, tokenizer, tmp_path):
     fact = {"lang": "en", "prompt": "a b", "answer": "c"}
     for given, settings, message in [
-            ([fact], {"languages": ["en", "de"]}, "no facts in de; there are some in en"), ([], {}, "at least one"),
-            ([fact], {"batch_size": 0}, "batch_size=0"), ([fact, {"lang": "en"}], {}, "fact 2: 'prompt'")]:
+        ([fact], {"languages": ["en", "de"]}, "no facts in de; there are some in en"),
+        ([], {}, "at least one"),
+        ([fact], {"batch_size": 0}, "batch_size=0"),
+        ([fact, {"lang": "en"}], {}, "fact 2: 'prompt'"),
+    ]:
         with pytest.raises(ValueError, match=message):
             fact_recall(bloom, tokenizer, given, **settings)
     with pytest.raises(FileNotFoundError, match="no such file"):
@@ -110,8 +159,12 @@ def test_mistakes_in_a_call_are_named(bloom, tokenizer, tmp_path):
 
 def test_perplexity_by_language(bloom, tokenizer, corpus):
     result = per_language_perplexity(bloom, tokenizer, corpus, ["de", "zh"], max_sentences=4)
-    assert result == pytest.approx({lang: perplexity(bloom, tokenizer, texts(corpus, lang)[:4]) for lang in ("de", "zh")})
-    assert result != pytest.approx(per_language_perplexity(bloom, tokenizer, corpus, ["de", "zh"])), "max_sentences made no difference"
+    assert result == pytest.approx(
+        {lang: perplexity(bloom, tokenizer, texts(corpus, lang)[:4]) for lang in ("de", "zh")}
+    )
+    assert result != pytest.approx(
+        per_language_perplexity(bloom, tokenizer, corpus, ["de", "zh"])
+    ), "max_sentences made no difference"
     with pytest.raises(KeyError, match="no 'it'"):
         per_language_perplexity(bloom, tokenizer, corpus, ["it"])
     with pytest.raises(ValueError, match="max_sentences=0"):

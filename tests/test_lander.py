@@ -1,4 +1,6 @@
-"""LanderModel: what training touches, merging, saving, switching off; each against the untouched base model."""
+"""LanderModel: what training touches, merging, saving, switching off; each against the untouched
+base model."""
+
 import contextlib
 import copy
 import json
@@ -11,16 +13,18 @@ from lander_helpers import LAYERS, disturb, inputs, logits, make_sets, quick, sa
 from safetensors import safe_open
 from transformers import BloomConfig
 
-from lander_lite.finetune import finetune
-from lander_lite.lander import LanderModel, LanderTuningConfig, get_lander_model
+from lander_lite.blocks import feed_forwards, fingerprint
 from lander_lite.neurons import NeuronSets, random_neurons
-from lander_lite.structure import feed_forwards, fingerprint
+from lander_lite.training.loop import finetune
+from lander_lite.tuner.model import LanderModel, LanderTuningConfig, get_lander_model
 
 FILES = {"lander_model.safetensors", "lander_config.json"}
 
 
 def wrap(model, sets=None, routing="none", pair="en-de", **settings):
-    return get_lander_model(model, LanderTuningConfig(sets or make_sets(model), routing, **settings)).set_pair(pair)
+    return get_lander_model(
+        model, LanderTuningConfig(sets or make_sets(model), routing, **settings)
+    ).set_pair(pair)
 
 
 def neuron_tensors(model, layer):
@@ -52,15 +56,22 @@ def test_training_moves_the_neurons_of_the_pair_and_nothing_else(model, tokenize
         assert 0 < expected.sum() < sets.d_ff
         for name, changed in moved(merged, base, layer).items():
             assert torch.equal(changed, expected), (layer, name)
-    inside = {f"{feed_forwards(base)[i].name}.{child}.{kind}" for i in LAYERS for kind in ("weight", "bias") for child in (
-        "dense_h_to_4h", "dense_4h_to_h", "up_proj", "gate_proj", "down_proj")}
+    inside = {
+        f"{feed_forwards(base)[i].name}.{child}.{kind}"
+        for i in LAYERS
+        for kind in ("weight", "bias")
+        for child in ("dense_h_to_4h", "dense_4h_to_h", "up_proj", "gate_proj", "down_proj")
+    }
     outside = [name for name in before if name not in inside or name.endswith("4h_to_h.bias")]
     after = merged.state_dict()
-    assert len(outside) > 10 and not [name for name in outside if not torch.equal(before[name], after[name])]
+    assert len(outside) > 10 and not [
+        name for name in outside if not torch.equal(before[name], after[name])
+    ]
 
 
 def run_recording_optimizer(monkeypatch, *args, keep_gradients=False):
-    """finetune with its AdamW caught. keep_gradients: zero the gradients instead of dropping them, as a gradient mask does."""
+    """finetune with its AdamW caught. keep_gradients: zero the gradients instead of dropping them,
+    as a gradient mask does."""
     caught = []
 
     class Recorded(torch.optim.AdamW):
@@ -77,46 +88,82 @@ def run_recording_optimizer(monkeypatch, *args, keep_gradients=False):
 
 
 @pytest.mark.parametrize("routing", ["none", "learned", "corrected"])
-def test_the_optimiser_holds_nothing_for_other_languages(model, tokenizer, corpus, monkeypatch, routing):
+def test_the_optimiser_holds_nothing_for_other_languages(
+    model, tokenizer, corpus, monkeypatch, routing
+):
     lander = wrap(model, routing=routing)
     before = {name: p.clone() for name, p in lander.named_parameters()}
     optimizer = run_recording_optimizer(monkeypatch, lander, tokenizer, corpus, ["en-de"], quick())
     held = {name for name, p in lander.named_parameters() if p in optimizer.state}
     for name, p in lander.named_parameters():
         group = name.split(".slices.")[-1].split(".")[0]
-        trained = ".router." in name or (".slices." in name and (group == "general" or bool({"en", "de"} & set(group.split("+")))))
+        trained = ".router." in name or (
+            ".slices." in name
+            and (group == "general" or bool({"en", "de"} & set(group.split("+"))))
+        )
         assert (name in held) == trained and torch.equal(p, before[name]) != trained, name
-    assert any(".slices.zh." in name for name in before) and any(".slices.de+zh." in name for name in held)
+    assert any(".slices.zh." in name for name in before) and any(
+        ".slices.de+zh." in name for name in held
+    )
 
 
 @pytest.mark.parametrize("mask_instead", [False, True])
-def test_pair_b_does_not_move_the_neurons_of_pair_a(bloom, tokenizer, corpus, monkeypatch, mask_instead):
-    """Steps alternate en-de, en-zh: in an en-zh step the neurons of de alone must stay, momentum or not. With zeroed instead of
-    absent gradients (a gradient mask) AdamW's decay and moments do move them: this test can fail."""
+def test_pair_b_does_not_move_the_neurons_of_pair_a(
+    bloom, tokenizer, corpus, monkeypatch, mask_instead
+):
+    """Steps alternate en-de, en-zh: in an en-zh step the neurons of de alone must stay, momentum or
+    not. With zeroed instead of absent gradients (a gradient mask) AdamW's decay and moments do move
+    them: this test can fail."""
     lander, history = wrap(bloom), []
     original = torch.optim.AdamW.step
 
     def step(self, *args, **kwargs):
         old = {name: p.clone() for name, p in lander.tuned_state_dict().items()}
         result = original(self, *args, **kwargs)
-        history.append((lander.pair, {name for name, p in lander.tuned_state_dict().items() if not torch.equal(p, old[name])}))
+        history.append(
+            (
+                lander.pair,
+                {
+                    name
+                    for name, p in lander.tuned_state_dict().items()
+                    if not torch.equal(p, old[name])
+                },
+            )
+        )
         return result
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
-    run_recording_optimizer(monkeypatch, lander, tokenizer, corpus, ["en-de", "zh-en"], quick(), keep_gradients=mask_instead)
+    run_recording_optimizer(
+        monkeypatch,
+        lander,
+        tokenizer,
+        corpus,
+        ["en-de", "zh-en"],
+        quick(),
+        keep_gradients=mask_instead,
+    )
     assert [pair for pair, _ in history] == ["en-de", "zh-en"] * 2
-    assert all(any(".slices.de." in name for name in names) for pair, names in history if pair == "en-de")
-    leaked = [name for pair, names in history if pair == "zh-en" for name in names if ".slices.de." in name]
+    assert all(
+        any(".slices.de." in name for name in names) for pair, names in history if pair == "en-de"
+    )
+    leaked = [
+        name
+        for pair, names in history
+        if pair == "zh-en"
+        for name in names
+        if ".slices.de." in name
+    ]
     assert bool(leaked) == mask_instead
 
 
 def test_a_gradient_mask_drifts_under_adamw(bloom):
-    """Why the wrapper exists: whole matrices with masked gradient rows, AdamW with weight decay, and the masked rows move."""
+    """Why the wrapper exists: whole matrices with masked gradient rows, AdamW with weight decay,
+    and the masked rows move."""
     view, sets = feed_forwards(bloom)[1], make_sets(bloom)
     before, trained = view.up.weight.clone(), sets.trainable("en-de")[1]
-    keep = torch.zeros(sets.d_ff, 1).index_fill_(0, trained, 1.)
+    keep = torch.zeros(sets.d_ff, 1).index_fill_(0, trained, 1.0)
     view.up.weight.register_hook(lambda gradient: gradient * keep)
-    optimizer = torch.optim.AdamW([view.up.weight], lr=.01, weight_decay=.1)
+    optimizer = torch.optim.AdamW([view.up.weight], lr=0.01, weight_decay=0.1)
     bloom(**inputs(), labels=inputs()["input_ids"]).loss.backward()
     optimizer.step()
     assert (view.up.weight != before).any(1)[keep[:, 0] == 0].all()
@@ -130,18 +177,23 @@ def test_merged_is_the_tuned_model_and_a_plain_one(model, rest):
     tuned = logits(lander)
     merged = lander.merge_and_unload()
     assert type(merged) is expected_type and merged.state_dict().keys() == names
-    assert (logits(merged) - tuned).abs().max() <= 2e-5 and (logits(merged) - before).abs().max() > .01
+    assert (logits(merged) - tuned).abs().max() <= 2e-5 and (
+        logits(merged) - before
+    ).abs().max() > 0.01
     assert all(p.requires_grad for p in merged.parameters())
 
 
-@pytest.mark.parametrize("routing, other", [("learned", None), ("literal", None), ("corrected", "keep"), ("none", "drop")])
+@pytest.mark.parametrize(
+    "routing, other",
+    [("learned", None), ("literal", None), ("corrected", "keep"), ("none", "drop")],
+)
 def test_gates_cannot_be_merged(model, routing, other):
     lander = disturb(wrap(model, routing=routing, other_specific=other))
     tuned = logits(lander)
     what = "other_specific='drop'" if routing == "none" else f"routing='{routing}'"
     with pytest.raises(ValueError, match=f"{what} can't be merged"):
         lander.merge_and_unload()
-    assert torch.equal(logits(lander), tuned)                       # refusing costs nothing
+    assert torch.equal(logits(lander), tuned)  # refusing costs nothing
 
 
 @pytest.mark.parametrize("routing", ["none", "learned"])
@@ -151,13 +203,17 @@ def test_unload_gives_the_base_model_back_bit_by_bit(model, routing, rest):
     frozen = next(model.parameters()).requires_grad_(False)
     lander = disturb(wrap(model, make_sets(model, rest=rest), routing))
     plain = lander.unload()
-    assert plain is model and same(before, state(plain)) == [] and torch.equal(logits(plain), output)
+    assert (
+        plain is model and same(before, state(plain)) == [] and torch.equal(logits(plain), output)
+    )
     assert not frozen.requires_grad and all(p.requires_grad for p in list(plain.parameters())[1:])
-    assert same(before, state(lander.unload())) == []               # a second call does not reorder again
+    assert same(before, state(lander.unload())) == []  # a second call does not reorder again
 
 
 # ---------------------------------------------------------------- files
-@pytest.mark.parametrize("routing, settings", [("none", {}), ("learned", {}), ("literal", {"other_specific": "keep"})])
+@pytest.mark.parametrize(
+    "routing, settings", [("none", {}), ("learned", {}), ("literal", {"other_specific": "keep"})]
+)
 def test_saved_and_loaded_gives_the_same_logits(model, tmp_path, routing, settings):
     base, plain = copy.deepcopy(model), logits(model)
     lander = disturb(wrap(model, make_sets(model), routing, **settings))
@@ -165,8 +221,11 @@ def test_saved_and_loaded_gives_the_same_logits(model, tmp_path, routing, settin
     again = LanderModel.from_pretrained(base, tmp_path / "lander")
     for pair in ("en-de", "zh-en"):
         assert torch.equal(logits(again.set_pair(pair)), logits(lander.set_pair(pair)))
-    assert (logits(again) - plain).abs().max() > .01
-    assert again.tuning.routing == routing and again.tuning.neuron_sets.hash() == lander.tuning.neuron_sets.hash()
+    assert (logits(again) - plain).abs().max() > 0.01
+    assert (
+        again.tuning.routing == routing
+        and again.tuning.neuron_sets.hash() == lander.tuning.neuron_sets.hash()
+    )
 
 
 def test_the_folder_holds_slices_indices_gates_and_a_json(model, tmp_path):
@@ -184,9 +243,17 @@ def test_the_folder_holds_slices_indices_gates_and_a_json(model, tmp_path):
     weights = sum(torch.Size(shape).numel() for shape in saved.values())
     assert weights == trainable
     size = 4 * weights + 8 * sum(torch.Size(shape).numel() for shape in indices.values()) + 20_000
-    assert (tmp_path / "lander_model.safetensors").stat().st_size < size < 4 * sum(p.numel() for p in model.parameters())
+    assert (
+        (tmp_path / "lander_model.safetensors").stat().st_size
+        < size
+        < 4 * sum(p.numel() for p in model.parameters())
+    )
     about = json.loads((tmp_path / "lander_config.json").read_text())
-    assert about["routing"] == "learned" and about["layers"] == LAYERS and about["base_model"]["model_type"] == model.config.model_type
+    assert (
+        about["routing"] == "learned"
+        and about["layers"] == LAYERS
+        and about["base_model"]["model_type"] == model.config.model_type
+    )
 
 
 def break_write(monkeypatch, after):
@@ -199,16 +266,19 @@ def break_write(monkeypatch, after):
             if calls["n"] > after:
                 raise OSError(28, "No space left on device")
             return function(*args, **kwargs)
+
         return wrapped
 
-    import lander_lite.tensorfiles as tensorfiles
+    from lander_lite import io as tensorfiles
+
     monkeypatch.setattr(tensorfiles, "save_file", failing(tensorfiles.save_file))
     monkeypatch.setattr("pathlib.Path.write_text", failing(__import__("pathlib").Path.write_text))
 
 
 @pytest.mark.parametrize("after", [0, 1])
 def test_a_full_disk_leaves_the_saved_model_as_it_was(bloom, tmp_path, monkeypatch, after):
-    """The second save has other neurons of the same sizes: a mixture of both would load without complaint."""
+    """The second save has other neurons of the same sizes: a mixture of both would load without
+    complaint."""
     base, second_base = copy.deepcopy(bloom), copy.deepcopy(bloom)
     first = disturb(wrap(bloom, make_sets(bloom)))
     first.save_pretrained(tmp_path)
@@ -219,15 +289,23 @@ def test_a_full_disk_leaves_the_saved_model_as_it_was(bloom, tmp_path, monkeypat
         with pytest.raises(OSError, match="No space"):
             second.save_pretrained(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == bytes_before
-    assert torch.equal(logits(LanderModel.from_pretrained(base, tmp_path).set_pair("en-de")), logits(first))
+    assert torch.equal(
+        logits(LanderModel.from_pretrained(base, tmp_path).set_pair("en-de")), logits(first)
+    )
 
 
 @pytest.mark.parametrize("renames", [0, 1, 2])
-def test_a_kill_at_any_rename_leaves_the_old_model_or_the_new_one(bloom, tmp_path, monkeypatch, renames):
+def test_a_kill_at_any_rename_leaves_the_old_model_or_the_new_one(
+    bloom, tmp_path, monkeypatch, renames
+):
     base, second_base = copy.deepcopy(bloom), copy.deepcopy(bloom)
     first = disturb(wrap(bloom, make_sets(bloom)))
     first.save_pretrained(tmp_path)
-    second, done, replace = disturb(wrap(second_base, random_neurons(make_sets(second_base), 5)), seed=2), [], os.replace
+    second, done, replace = (
+        disturb(wrap(second_base, random_neurons(make_sets(second_base), 5)), seed=2),
+        [],
+        os.replace,
+    )
 
     def killed(source, target):
         if os.path.basename(target) in FILES:
@@ -247,18 +325,18 @@ def test_a_kill_at_any_rename_leaves_the_old_model_or_the_new_one(bloom, tmp_pat
 def test_a_missing_file_is_named(bloom, tmp_path):
     base = copy.deepcopy(bloom)
     wrap(bloom).save_pretrained(tmp_path)
-    (tmp_path / "lander_config.json").unlink()                      # for people and tools only
+    (tmp_path / "lander_config.json").unlink()  # for people and tools only
     LanderModel.from_pretrained(copy.deepcopy(base), tmp_path)
     (tmp_path / "lander_model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="lander_model.safetensors"):
         LanderModel.from_pretrained(base, tmp_path)
-    assert all(p.requires_grad for p in base.parameters())          # nothing was wrapped or frozen
+    assert all(p.requires_grad for p in base.parameters())  # nothing was wrapped or frozen
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_another_base_model_is_refused(bloom, tmp_path, known):
     sets = make_sets(bloom)
-    if not known:                                                   # sets made by hand carry no fingerprint; the saved folder does
+    if not known:  # sets made by hand carry no fingerprint; the saved folder does
         sets.model = {}
     wrap(bloom, sets).save_pretrained(tmp_path)
     other = random_model(BloomConfig(**SIZES), seed=7)
@@ -270,7 +348,9 @@ def test_a_damaged_file_is_named(bloom, tmp_path):
     base, path = copy.deepcopy(bloom), tmp_path / "lander_model.safetensors"
     wrap(bloom).save_pretrained(tmp_path)
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(ValueError, match="lander_model.safetensors is not a whole safetensors file"):
+    with pytest.raises(
+        ValueError, match="lander_model.safetensors is not a whole safetensors file"
+    ):
         LanderModel.from_pretrained(base, tmp_path)
 
 
@@ -288,12 +368,14 @@ def test_disabled_is_the_base_model(model, routing):
     expected = logits(model)
     lander = disturb(wrap(model, routing=routing))
     tuned = logits(lander)
-    assert (tuned - expected).abs().max() > .01
+    assert (tuned - expected).abs().max() > 0.01
     with lander.disable_adapter() as off:
         assert off is lander and (logits(lander) - expected).abs().max() <= 1e-5
         with lander.disable_adapter():
             pass
-        assert (logits(lander) - expected).abs().max() <= 1e-5      # the inner exit does not switch it on
+        assert (
+            logits(lander) - expected
+        ).abs().max() <= 1e-5  # the inner exit does not switch it on
     assert torch.equal(logits(lander), tuned)
     with pytest.raises(KeyError, match="boom"), lander.disable_adapter():
         raise KeyError("boom")
@@ -312,9 +394,11 @@ def test_errors_name_what_is_wrong(bloom, llama):
     for wrong in ({"routing": "gated"}, {"other_specific": "mute"}, {"dtype": "float33"}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))}='{next(iter(wrong.values()))}'"):
             LanderTuningConfig(sets, **wrong)
-    assert all(p.requires_grad for p in bloom.parameters())         # refused before anything was frozen
+    assert all(p.requires_grad for p in bloom.parameters())  # refused before anything was frozen
     lander = get_lander_model(bloom, LanderTuningConfig(sets))
-    with pytest.raises(ValueError, match="pair 'en-fr': no neuron sets for fr; there are sets for en, de, zh"):
+    with pytest.raises(
+        ValueError, match="pair 'en-fr': no neuron sets for fr; there are sets for en, de, zh"
+    ):
         lander.set_pair("en-fr")
     for again in (bloom, lander):
         with pytest.raises(ValueError, match="wrapped already"):
@@ -325,12 +409,23 @@ def test_errors_name_what_is_wrong(bloom, llama):
 @pytest.mark.parametrize("routing, gates", [("none", 0), ("learned", 2 * 33)])
 def test_print_trainable_parameters(bloom, capsys, routing, gates):
     sets = make_sets(bloom)
-    total, per_neuron = sum(p.numel() for p in bloom.parameters()), 32 + 1 + 32     # row, bias, column
-    in_sets = sum(len(torch.cat([sets.general[i], *(sets.specific[lang][i] for lang in sets.languages)]).unique()) for i in LAYERS)
+    total, per_neuron = sum(p.numel() for p in bloom.parameters()), 32 + 1 + 32  # row, bias, column
+    in_sets = sum(
+        len(
+            torch.cat(
+                [sets.general[i], *(sets.specific[lang][i] for lang in sets.languages)]
+            ).unique()
+        )
+        for i in LAYERS
+    )
     wrap(bloom, sets, routing).print_trainable_parameters()
     trainable, total = in_sets * per_neuron + gates, total + gates
     share = 100 * trainable / total
-    assert capsys.readouterr().out == f"trainable params: {trainable:,d} || all params: {total:,d} || trainable%: {share:.4f}\n"
+    assert (
+        capsys.readouterr().out
+        == f"trainable params: {trainable:,d} || all params: {total:,d} || trainable%: "
+        f"{share:.4f}\n"
+    )
     assert 10 < share < 40
 
 
@@ -342,24 +437,36 @@ def test_generate_copy_and_attributes(llama):
     twin = copy.deepcopy(lander)
     assert torch.equal(logits(twin), logits(lander))
     disturb(twin, seed=4)
-    assert not torch.equal(logits(twin), logits(lander)) and torch.equal(logits(lander), logits(lander))
+    assert not torch.equal(logits(twin), logits(lander)) and torch.equal(
+        logits(lander), logits(lander)
+    )
     prompt = inputs(batch=1)["input_ids"]
     keys = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt)}
     written = lander.generate(**keys, max_new_tokens=3, do_sample=False, eos_token_id=None)
-    assert written.shape == (1, prompt.shape[1] + 3) and written[0, -3] == logits(lander, **keys)[0, -1].argmax()
+    assert (
+        written.shape == (1, prompt.shape[1] + 3)
+        and written[0, -3] == logits(lander, **keys)[0, -1].argmax()
+    )
 
 
 def test_wrapping_keeps_the_mode(bloom):
-    for block in bloom.transformer.h:                       # with dropout a wrapper left in training mode gives other logits
-        block.mlp.hidden_dropout = .5
+    for (
+        block
+    ) in bloom.transformer.h:  # with dropout a wrapper left in training mode gives other logits
+        block.mlp.hidden_dropout = 0.5
     expected = logits(bloom)
     lander = wrap(bloom)
-    assert not any(module.training for module in lander.modules()) and (logits(lander) - expected).abs().max() <= 1e-5
+    assert (
+        not any(module.training for module in lander.modules())
+        and (logits(lander) - expected).abs().max() <= 1e-5
+    )
     lander.train()
-    assert (logits(lander) - expected).abs().max() > .01
+    assert (logits(lander) - expected).abs().max() > 0.01
 
 
 def test_slices_in_float32_of_a_bfloat16_model(bloom):
     lander = wrap(bloom.to(torch.bfloat16), dtype="float32")
-    assert {p.dtype for p in lander.tuned_state_dict().values()} == {torch.float32} and logits(lander).dtype == torch.bfloat16
+    assert {p.dtype for p in lander.tuned_state_dict().values()} == {torch.float32} and logits(
+        lander
+    ).dtype == torch.bfloat16
     assert disturb(lander).merge_and_unload().dtype == torch.bfloat16

@@ -1,18 +1,26 @@
-"""What is too long for the limit, or not in the model's vocabulary, is counted or refused before any work."""
+"""What is too long for the limit, or not in the model's vocabulary, is counted or refused before
+any work."""
+
 import json
 import warnings
 
 import pytest
 import torch
 
-from lander_lite import detect_layers, finetune, load_corpus, load_model, perplexity, score_awareness, translate
-from lander_lite.__main__ import main
-from lander_lite.activation_entropy import activation_counts
+from lander_lite import (
+    detect_layers,
+    finetune,
+    load_corpus,
+    load_model,
+    perplexity,
+    score_awareness,
+    translate,
+)
+from lander_lite.cli import main
 from lander_lite.config import FinetuneConfig, data_dir
-from lander_lite.corpus import encode, prompt_ids
-from lander_lite.limits import check_examples, check_ids
-from lander_lite.mechanics import sentence_states
-from lander_lite.monolingual import encode_text
+from lander_lite.corpus import check_examples, check_ids, encode, encode_text, prompt_ids
+from lander_lite.neighbours.lape import activation_counts
+from lander_lite.probes.mechanics import sentence_states
 
 SHORT, LONG = "The dog sleeps .", "The dog sleeps . " * 20
 
@@ -25,7 +33,10 @@ def base():
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     path = tmp_path_factory.mktemp("corpus") / "corpus.tsv"
-    rows = [f"{a}\t{b}" for a, b in [(SHORT, SHORT), (LONG, SHORT), (SHORT, SHORT), (SHORT, LONG), (SHORT, SHORT)]]
+    rows = [
+        f"{a}\t{b}"
+        for a, b in [(SHORT, SHORT), (LONG, SHORT), (SHORT, SHORT), (SHORT, LONG), (SHORT, SHORT)]
+    ]
     path.write_text("en\tde\n" + "\n".join(rows) + "\n", encoding="utf-8")
     return load_corpus(path)
 
@@ -39,7 +50,13 @@ def score(model, tokenizer, corpus, **limit):
 
 
 def tune(model, tokenizer, corpus, **limit):
-    return finetune(model, tokenizer, corpus, ["en-de"], FinetuneConfig(updates=1, batch_size=2, progress=False, **limit))
+    return finetune(
+        model,
+        tokenizer,
+        corpus,
+        ["en-de"],
+        FinetuneConfig(updates=1, batch_size=2, progress=False, **limit),
+    )
 
 
 COUNTS = {detect: "2 of 5 in en-de", score: "1 of 5 in en, 1 of 5 in de", tune: "2 of 5 in en-de"}
@@ -53,8 +70,12 @@ def test_long_sentences_are_counted(step, base, corpus):
 
 @pytest.mark.parametrize("step", COUNTS)
 def test_long_sentences_are_refused_by_flag(step, base, corpus, monkeypatch):
-    monkeypatch.setattr(torch.nn.Linear, "forward", lambda *_: pytest.fail("the model ran before the check"))
-    with pytest.raises(ValueError, match=f"longer than max_length=32 tokens: {COUNTS[step]}; shorten"):
+    monkeypatch.setattr(
+        torch.nn.Linear, "forward", lambda *_: pytest.fail("the model ran before the check")
+    )
+    with pytest.raises(
+        ValueError, match=f"longer than max_length=32 tokens: {COUNTS[step]}; shorten"
+    ):
         step(*base, corpus, max_length=32, too_long="refuse")
 
 
@@ -77,31 +98,60 @@ def test_an_example_that_just_fits_is_not_cut(base):
     n = len(whole["input_ids"])
     assert encode(tokenizer, SHORT, SHORT, "en-de", max_length=n) == whole and "cut" not in whole
     assert encode(tokenizer, SHORT, SHORT, "en-de", max_length=n - 1)["cut"]
-    m = len(prompt_ids(tokenizer, SHORT)) + 1               # EOS
-    assert "cut" not in encode_text(tokenizer, SHORT, m) and encode_text(tokenizer, SHORT, m - 1)["cut"]
+    m = len(prompt_ids(tokenizer, SHORT)) + 1  # EOS
+    assert (
+        "cut" not in encode_text(tokenizer, SHORT, m)
+        and encode_text(tokenizer, SHORT, m - 1)["cut"]
+    )
 
 
-@pytest.mark.parametrize("measure", [lambda m, t, s: perplexity(m, t, s, max_length=16),
-                                     lambda m, t, s: sentence_states(m, t, s, max_length=16),
-                                     lambda m, t, s: activation_counts(m, t, {"en": s, "de": [SHORT]}, ["en", "de"], max_length=16)])
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda m, t, s: perplexity(m, t, s, max_length=16),
+        lambda m, t, s: sentence_states(m, t, s, max_length=16),
+        lambda m, t, s: activation_counts(
+            m, t, {"en": s, "de": [SHORT]}, ["en", "de"], max_length=16
+        ),
+    ],
+)
 def test_measures_of_plain_text_count_too(measure, base):
     with pytest.warns(UserWarning, match="cut at max_length=16 tokens: 1 of 2 in "):
         measure(*base, [SHORT, LONG])
 
 
 def test_text_that_is_read_in_pieces_is_counted_once(base, monkeypatch):
-    monkeypatch.setattr("lander_lite.activation_entropy.CHUNK", 1)
+    monkeypatch.setattr("lander_lite.neighbours.lape.CHUNK", 1)
     with pytest.warns(UserWarning) as warned:
-        activation_counts(*base, {"en": [LONG, SHORT, LONG], "de": [SHORT]}, ["en", "de"], max_length=16, batch_size=1)
-    assert [str(one.message) for one in warned] == ["cut at max_length=16 tokens: 2 of 3 in the text"]
+        activation_counts(
+            *base,
+            {"en": [LONG, SHORT, LONG], "de": [SHORT]},
+            ["en", "de"],
+            max_length=16,
+            batch_size=1,
+        )
+    assert [str(one.message) for one in warned] == [
+        "cut at max_length=16 tokens: 2 of 3 in the text"
+    ]
 
 
-@pytest.mark.parametrize("step", [*COUNTS, lambda m, t, c: translate(m, t, [SHORT], "en-de"), lambda m, t, c: perplexity(m, t, [SHORT]),
-                                  lambda m, t, c: activation_counts(m, t, c, ["en", "de"])])
+@pytest.mark.parametrize(
+    "step",
+    [
+        *COUNTS,
+        lambda m, t, c: translate(m, t, [SHORT], "en-de"),
+        lambda m, t, c: perplexity(m, t, [SHORT]),
+        lambda m, t, c: activation_counts(m, t, c, ["en", "de"]),
+    ],
+)
 def test_another_models_tokenizer_is_refused(step, base, corpus):
     model, _ = load_model("tiny-bloom", random_weights=True)
     model.resize_token_embeddings(5)
-    with pytest.raises(ValueError, match=r"the tokenizer gives token \d+, but the model has 5 embeddings \(0 … 4\): it is another model's"):
+    with pytest.raises(
+        ValueError,
+        match=r"the tokenizer gives token \d+, but the model has 5 embeddings \(0 … 4\): it is "
+        r"another model's",
+    ):
         step(model, base[1], corpus)
 
 
@@ -115,9 +165,24 @@ def test_the_last_embedding_is_in_the_vocabulary(base):
 
 def test_the_flag_reaches_the_steps(tmp_path, corpus, capsys):
     path = tmp_path / "corpus.jsonl"
-    path.write_text("".join(json.dumps({"translation": row}) + "\n" for row in corpus["translation"]), encoding="utf-8")
-    options = ["--profile", "tiny-bloom", "--corpus", str(path), "--pairs", "en-de", "--output-dir", str(tmp_path / "run"),
-               "--set", "corpus.max_length=32", "--set", "model.name_or_path=" + str(data_dir() / "models" / "tiny-bloom")]
+    path.write_text(
+        "".join(json.dumps({"translation": row}) + "\n" for row in corpus["translation"]),
+        encoding="utf-8",
+    )
+    options = [
+        "--profile",
+        "tiny-bloom",
+        "--corpus",
+        str(path),
+        "--pairs",
+        "en-de",
+        "--output-dir",
+        str(tmp_path / "run"),
+        "--set",
+        "corpus.max_length=32",
+        "--set",
+        "model.name_or_path=" + str(data_dir() / "models" / "tiny-bloom"),
+    ]
     assert main(["detect", *options, "--set", "corpus.too_long=refuse"]) == 2
     assert "longer than max_length=32 tokens: 2 of 4 in en-de" in capsys.readouterr().err
     with pytest.warns(UserWarning, match="cut at max_length=32"):

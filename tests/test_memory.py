@@ -1,4 +1,5 @@
 """When memory runs out, batches are computed in parts, with the same result."""
+
 import copy
 
 import pytest
@@ -6,9 +7,9 @@ import torch
 from lander_helpers import make_sets, quick, state
 
 from lander_lite.awareness import score_awareness
-from lander_lite.finetune import finetune
-from lander_lite.lander import LanderTuningConfig, get_lander_model
-from lander_lite.memory import in_halves
+from lander_lite.hooks import in_halves
+from lander_lite.training.loop import finetune
+from lander_lite.tuner.model import LanderTuningConfig, get_lander_model
 
 PAIRS = ["en-de", "zh-en"]
 pytestmark = pytest.mark.filterwarnings("ignore:out of memory")
@@ -16,12 +17,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:out of memory")
 
 def limited(function, most, calls, size):
     """`function` on a device that has room for `most` sentences."""
+
     def wrapped(*args, **keys):
         n = size(*args)
         calls.append(n)
         if n > most:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return function(*args, **keys)
+
     return wrapped
 
 
@@ -38,7 +41,9 @@ def test_halves_of_halves_add_up_and_one_row_is_the_end():
 def test_scores_are_the_same_in_parts(model, tokenizer, corpus, monkeypatch):
     whole = score_awareness(model, tokenizer, corpus, ["en", "de"], [1, 2], progress=False)
     calls, module = [], score_awareness.__globals__
-    small = limited(module["sentence_losses"], 2, calls, lambda model, batch: len(batch["input_ids"]))
+    small = limited(
+        module["sentence_losses"], 2, calls, lambda model, batch: len(batch["input_ids"])
+    )
     monkeypatch.setitem(module, "sentence_losses", small)
     with pytest.warns(UserWarning, match="out of memory with 6 sentences"):
         parts = score_awareness(model, tokenizer, corpus, ["en", "de"], [1, 2], progress=False)
@@ -49,18 +54,35 @@ def test_scores_are_the_same_in_parts(model, tokenizer, corpus, monkeypatch):
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_training_takes_the_same_way_in_parts(bloom, tokenizer, corpus, monkeypatch, accumulation):
     def run():
-        lander = get_lander_model(copy.deepcopy(bloom), LanderTuningConfig(make_sets(bloom))).set_pair("en-de")
-        log = finetune(lander, tokenizer, corpus, PAIRS, quick(updates=3, batch_size=4, accumulation=accumulation, weight_decay=0.))
+        lander = get_lander_model(
+            copy.deepcopy(bloom), LanderTuningConfig(make_sets(bloom))
+        ).set_pair("en-de")
+        log = finetune(
+            lander,
+            tokenizer,
+            corpus,
+            PAIRS,
+            quick(updates=3, batch_size=4, accumulation=accumulation, weight_decay=0.0),
+        )
         return log["loss"], state(lander)
+
     losses, weights = run()
     calls, module = [], finetune.__globals__
-    monkeypatch.setitem(module, "label_loss", limited(module["label_loss"], 1, calls, lambda model, batch: len(batch["input_ids"])))
+    monkeypatch.setitem(
+        module,
+        "label_loss",
+        limited(module["label_loss"], 1, calls, lambda model, batch: len(batch["input_ids"])),
+    )
     with pytest.warns(UserWarning, match="out of memory: micro-batches of 4 go on in 4 parts"):
         parted, same = run()
     assert calls[:2] == [4, 2] and set(calls[2:]) == {1} and len(calls) == 2 + 3 * 4 * accumulation
     assert parted == pytest.approx(losses, rel=1e-4)
     moved = [name for name in weights if not torch.allclose(weights[name], same[name], atol=2e-4)]
     assert not moved
-    monkeypatch.setitem(module, "label_loss", limited(module["label_loss"], 0, [], lambda model, batch: len(batch["input_ids"])))
+    monkeypatch.setitem(
+        module,
+        "label_loss",
+        limited(module["label_loss"], 0, [], lambda model, batch: len(batch["input_ids"])),
+    )
     with pytest.warns(UserWarning), pytest.raises(torch.OutOfMemoryError):
         run()

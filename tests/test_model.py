@@ -1,4 +1,5 @@
 """Loading, and one view of every architecture's blocks and feed-forward networks."""
+
 import importlib
 import types
 
@@ -9,9 +10,9 @@ import transformers
 from torch import nn
 
 import lander_lite
+from lander_lite.blocks import decoder_blocks, feed_forwards, fingerprint, input_device, unwrap
 from lander_lite.config import ModelConfig
 from lander_lite.model import load_model
-from lander_lite.structure import blocks, feed_forwards, fingerprint, input_device, unwrap
 
 SMALL = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 
@@ -34,7 +35,9 @@ def test_load_model_from_a_folder_gives_the_same_logits(model, folder):
 
 
 def test_load_model_uses_eos_where_there_is_no_pad_token(llama, tokenizer, tmp_path):
-    bare = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, eos_token="</s>")
+    bare = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer, eos_token="</s>"
+    )
     llama.save_pretrained(tmp_path)
     bare.save_pretrained(tmp_path)
     assert load_model(tmp_path)[1].pad_token == "</s>"
@@ -42,7 +45,9 @@ def test_load_model_uses_eos_where_there_is_no_pad_token(llama, tokenizer, tmp_p
 
 @pytest.mark.parametrize("name", ["/no/such/model", "./model", "data/models/nothing", "a/b/c"])
 def test_a_missing_folder_is_an_error_before_any_hub_call(name, monkeypatch):
-    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *a, **k: pytest.fail("asked the hub"))
+    monkeypatch.setattr(
+        transformers.AutoTokenizer, "from_pretrained", lambda *a, **k: pytest.fail("asked the hub")
+    )
     with pytest.raises(FileNotFoundError, match=name.removeprefix("./")):
         load_model(name)
 
@@ -56,24 +61,29 @@ def test_a_one_slash_path_under_a_folder_that_exists_is_no_hub_id(tmp_path, monk
         load_model("runs")
 
 
-@pytest.mark.parametrize("name, options, message", [
-    ("tiny-blom", {}, "tiny-bloom"),
-    ("some/model", {"load_in_4bit": True, "load_in_8bit": True}, "exclude"),
-    ("some/model", {"dtype": "float33"}, "float33"),
-])
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("tiny-blom", {}, "tiny-bloom"),
+        ("some/model", {"load_in_4bit": True, "load_in_8bit": True}, "exclude"),
+        ("some/model", {"dtype": "float33"}, "float33"),
+    ],
+)
 def test_wrong_arguments_are_named_before_any_hub_call(name, options, message):
     with pytest.raises(ValueError, match=message):
         load_model(name, **options)
 
 
 def test_random_weights_need_only_the_sizes(tokenizer, monkeypatch):
-    settings = ModelConfig("some/where", architecture={"model_type": "llama", **SMALL, "intermediate_size": 24})
+    settings = ModelConfig(
+        "some/where", architecture={"model_type": "llama", **SMALL, "intermediate_size": 24}
+    )
     monkeypatch.setattr("lander_lite.model._settings", lambda name: settings)
     monkeypatch.setattr("lander_lite.model._any_tokenizer", lambda *a: tokenizer)
     before = torch.get_rng_state()
     first, second = (load_model("big", random_weights=True)[0] for _ in range(2))
     assert torch.equal(before, torch.get_rng_state())
-    assert (feed_forwards(first)[1].d_ff, len(blocks(first))) == (24, 2)
+    assert (feed_forwards(first)[1].d_ff, len(decoder_blocks(first))) == (24, 2)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters()))
 
 
@@ -91,8 +101,15 @@ def test_feed_forward_view_computes_what_the_module_computes(model):
         else:
             expected, got = ff.module(x), ff.down(ff.act(ff.gate(x)) * ff.up(x))
         torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
-        assert model.get_submodule(ff.name) is ff.module and getattr(ff.parent, ff.attribute) is ff.module
-        assert tuple(ff.down.weight.shape) == (ff.d_model, ff.d_ff) == (32, 48 if ff.gate is not None else 128)
+        assert (
+            model.get_submodule(ff.name) is ff.module
+            and getattr(ff.parent, ff.attribute) is ff.module
+        )
+        assert (
+            tuple(ff.down.weight.shape)
+            == (ff.d_model, ff.d_ff)
+            == (32, 48 if ff.gate is not None else 128)
+        )
 
 
 def test_replace_puts_another_module_in_its_place(model):
@@ -111,7 +128,7 @@ def test_replace_puts_another_module_in_its_place(model):
 
 def test_an_adapter_of_the_same_form_is_not_taken_for_the_feed_forward_network(model):
     expected = [ff.name for ff in feed_forwards(model)]
-    for block in blocks(model):
+    for block in decoder_blocks(model):
         adapter = nn.Module()
         adapter.down, adapter.up = nn.Linear(32, 600), nn.Linear(600, 32)
         block.adapter = adapter
@@ -124,9 +141,13 @@ def test_wrappers_are_seen_through(model):
     holder = nn.Module()
     holder.base_model = tuned
     assert unwrap(holder) is model and fingerprint(holder) == plain
-    assert blocks(holder)[3] is blocks(model)[3] and input_device(holder) == torch.device("cpu")
+    assert decoder_blocks(holder)[3] is decoder_blocks(model)[3] and input_device(
+        holder
+    ) == torch.device("cpu")
     seen = []
-    feed_forwards(holder)[1].down.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape))
+    feed_forwards(holder)[1].down.register_forward_pre_hook(
+        lambda module, args: seen.append(args[0].shape)
+    )
     tuned(ids)
     assert seen == [(1, 6, plain["d_ff"])]
 

@@ -1,4 +1,6 @@
-"""The two neighbours' kinds of a study: plain text of one language for its own neurons, and pruning by calibration text."""
+"""The two neighbours' kinds of a study: plain text of one language for its own neurons, and pruning
+by calibration text."""
+
 import json
 import math
 
@@ -7,26 +9,30 @@ import torch
 from lander_helpers import state
 from test_study import LAB, MODULE, config, go, short_outputs, trainings  # noqa: F401 (fixtures)
 
-from lander_lite import kinds
-from lander_lite.exercises import check_07_entropy, check_08_removed
-from lander_lite.kinds import DEFAULT_METHODS, specs_of
-from lander_lite.lab import Lab
-from lander_lite.methods import METHODS, PRUNED
-from lander_lite.neuronsets import NeuronSets
-from lander_lite.structure import fingerprint
-from lander_lite.study import choose
+from lander_lite.blocks import fingerprint
+from lander_lite.course.exercises import check_07_entropy, check_08_removed
+from lander_lite.neurons import NeuronSets
+from lander_lite.reproduction import specs as kinds
+from lander_lite.reproduction.lab import Lab
+from lander_lite.reproduction.methods import METHODS, PRUNED
+from lander_lite.reproduction.specs import DEFAULT_METHODS, specs_of
+from lander_lite.reproduction.study import choose
 
 SPARSE = {"en": {2: [1]}, "de": {1: [3, 7], 3: [0]}, "zh": {0: [5]}}
 
 
 @pytest.fixture(autouse=True)
 def german(monkeypatch):
-    """The toy corpus has no Afrikaans, and in six sentences LAPE finds too little: the sets are given."""
+    """The toy corpus has no Afrikaans, and in six sentences LAPE finds too little: the sets are
+    given."""
     monkeypatch.setattr(kinds, "LOW_RESOURCE", "de")
 
     def sets(self, language):
         assert language == "de"
-        return NeuronSets([0, 1, 2, 3], list(SPARSE), {}, SPARSE, 128, fingerprint(self.base), "lape")
+        return NeuronSets(
+            [0, 1, 2, 3], list(SPARSE), {}, SPARSE, 128, fingerprint(self.base), "lape"
+        )
+
     monkeypatch.setattr(Lab, "lape", sets)
 
 
@@ -34,43 +40,76 @@ def test_plain_text_has_its_own_grid_equal_tokens_and_both_mechanics(config, tmp
     calls = trainings(monkeypatch)
     results = go(config, tmp_path, None, kinds=["sparse"], seeds=2)
     tuned = [name for name in DEFAULT_METHODS["sparse"] if name != "zero-shot"]
-    assert [r["method"] for r in results] == ["zero-shot"] + [name for name in tuned for _ in range(2)]
-    assert len(calls) == len(tuned) * (2 + 2) and {(updates, pair) for _, _, updates, pair in calls} == {(2, "de")}
+    assert [r["method"] for r in results] == ["zero-shot"] + [
+        name for name in tuned for _ in range(2)
+    ]
+    assert len(calls) == len(tuned) * (2 + 2) and {
+        (updates, pair) for _, _, updates, pair in calls
+    } == {(2, "de")}
     trials = [json.loads(path.read_text()) for path in (tmp_path / "grid-sparse").glob("*.json")]
     for result in results[1:]:
-        grid = {t["learning_rate"]: t["perplexity"]["de"] for t in trials if t["method"] == result["method"]}
-        assert result["learning_rate"] == min(grid, key=grid.get) and len(grid) == 2       # chosen by perplexity on valid, not by BLEU
-        assert set(result["alignment"]) == {"parallel", "random", "difference", "cka"} and set(result["pairs"]) > {"en-de", "de-en"}
+        grid = {
+            t["learning_rate"]: t["perplexity"]["de"]
+            for t in trials
+            if t["method"] == result["method"]
+        }
+        assert (
+            result["learning_rate"] == min(grid, key=grid.get) and len(grid) == 2
+        )  # chosen by perplexity on valid, not by BLEU
+        assert set(result["alignment"]) == {"parallel", "random", "difference", "cka"} and set(
+            result["pairs"]
+        ) > {"en-de", "de-en"}
         assert set(result["perplexity"]) == {"en", "de", "zh"}
     moved = {r["method"]: r["weight_change"] for r in results if r["seed"] == 0}
-    assert set(moved["zero-shot"]["up"].values()) == {0.} and set(moved["sparse"]["up"]) == {1, 3}
-    assert min(min(layers.values()) for layers in moved["sparse"].values()) > 0 == moved["sparse-random"]["down"][3]
+    assert set(moved["zero-shot"]["up"].values()) == {0.0} and set(moved["sparse"]["up"]) == {1, 3}
+    assert (
+        min(min(layers.values()) for layers in moved["sparse"].values())
+        > 0
+        == moved["sparse-random"]["down"][3]
+    )
     size = {r["method"]: r["trainable"] for r in results[1:]}
     assert size["sparse"] == size["sparse-random"] < size["ffn"] < size["full"]
 
 
 def test_the_sparse_run_trains_the_languages_neurons_alone(config, tmp_path, monkeypatch):  # noqa: F811
     seen, real = [], LAB["evaluate"]
-    monkeypatch.setitem(LAB, "evaluate", lambda model, *a, **k: seen.append(state(model)) or real(model, *a, **k))
-    go(config, tmp_path, ["sparse"], kinds=["sparse"], grid=[.01])
+    monkeypatch.setitem(
+        LAB, "evaluate", lambda model, *a, **k: seen.append(state(model)) or real(model, *a, **k)
+    )
+    go(config, tmp_path, ["sparse"], kinds=["sparse"], grid=[0.01])
     base, after = state(Lab(config, tmp_path).base), seen[-1]
-    assert set(base) == set(after)                                          # merged: a plain model
+    assert set(base) == set(after)  # merged: a plain model
     changed = [name for name in base if not torch.equal(base[name], after[name])]
-    assert sorted(changed) == [f"transformer.h.{i}.mlp.dense_{part}" for i in (1, 3) for part in
-                               ("4h_to_h.weight", "h_to_4h.bias", "h_to_4h.weight")]
-    rows = (base["transformer.h.1.mlp.dense_h_to_4h.weight"] != after["transformer.h.1.mlp.dense_h_to_4h.weight"]).any(dim=1)
+    assert sorted(changed) == [
+        f"transformer.h.{i}.mlp.dense_{part}"
+        for i in (1, 3)
+        for part in ("4h_to_h.weight", "h_to_4h.bias", "h_to_4h.weight")
+    ]
+    rows = (
+        base["transformer.h.1.mlp.dense_h_to_4h.weight"]
+        != after["transformer.h.1.mlp.dense_h_to_4h.weight"]
+    ).any(dim=1)
     assert rows.nonzero().flatten().tolist() == SPARSE["de"][1]
 
 
 def test_the_rate_for_plain_text_is_the_one_with_the_lowest_perplexity():
-    trials = [{"kind": kind, "method": "full", "learning_rate": rate, "mean": {"bleu": 10 * rate}, "perplexity": {"de": 5 + rate}}
-              for kind in ("grid", "grid-sparse") for rate in (.1, .2)]
+    trials = [
+        {
+            "kind": kind,
+            "method": "full",
+            "learning_rate": rate,
+            "mean": {"bleu": 10 * rate},
+            "perplexity": {"de": 5 + rate},
+        }
+        for kind in ("grid", "grid-sparse")
+        for rate in (0.1, 0.2)
+    ]
     trials[-2]["diverged"] = "nan"
     chosen = choose([("grid", "full"), ("grid-sparse", "full")], trials)
-    assert chosen["grid", "full"] == {"rate": .2, "grid": {"0.1": 1., "0.2": 2.}}
-    assert chosen["grid-sparse", "full"] == {"rate": .2, "grid": {"0.1": None, "0.2": -5.2}}
+    assert chosen["grid", "full"] == {"rate": 0.2, "grid": {"0.1": 1.0, "0.2": 2.0}}
+    assert chosen["grid-sparse", "full"] == {"rate": 0.2, "grid": {"0.1": None, "0.2": -5.2}}
     del trials[-2]["diverged"]
-    assert choose([("grid-sparse", "full")], trials)["grid-sparse", "full"]["rate"] == .1
+    assert choose([("grid-sparse", "full")], trials)["grid-sparse", "full"]["rate"] == 0.1
 
 
 def test_pruning_runs_go_through_the_sparsities(config, tmp_path, monkeypatch):  # noqa: F811
@@ -79,19 +118,34 @@ def test_pruning_runs_go_through_the_sparsities(config, tmp_path, monkeypatch): 
     def caught(model, tokenizer, prompts, sparsity, metric, **keys):
         asked.append((metric, sparsity, None if prompts is None else len(prompts), keys["seed"]))
         return real(model, tokenizer, prompts, sparsity, metric, **keys)
+
     monkeypatch.setitem(MODULE, "prune", caught)
     results = go(config, tmp_path, None, kinds=["prune"], seeds=2)
-    assert [r["method"] for r in results] == ["zero-shot"] + [name for name in PRUNED for _ in range(1 if name == "magnitude" else 2)]
+    assert [r["method"] for r in results] == ["zero-shot"] + [
+        name for name in PRUNED for _ in range(1 if name == "magnitude" else 2)
+    ]
     used = {(metric, seed) for metric, _, _, seed in asked}
     assert used >= {("wanda", 1), ("translation_minus_other", 1), ("random", 1), ("magnitude", 0)}
     assert {sparsity for _, sparsity, *_ in asked} == set(kinds.SPARSITIES)
-    assert all((prompts is None) == (metric in ("magnitude", "random")) for metric, _, prompts, _ in asked)
+    assert all(
+        (prompts is None) == (metric in ("magnitude", "random")) for metric, _, prompts, _ in asked
+    )
     for result in results[1:]:
-        assert [point["sparsity"] for point in result["curve"]] == list(kinds.SPARSITIES[:-1]) and result["sparsity"] == .6
-        assert set(result["curve"][0]) == {"sparsity", "bleu", "perplexity", "facts"} and result["updates"] == 0
+        assert [point["sparsity"] for point in result["curve"]] == list(
+            kinds.SPARSITIES[:-1]
+        ) and result["sparsity"] == 0.6
+        assert (
+            set(result["curve"][0]) == {"sparsity", "bleu", "perplexity", "facts"}
+            and result["updates"] == 0
+        )
         assert len({round(point["perplexity"]["en"], 6) for point in result["curve"]}) > 1
-    dense = {tuple(point["perplexity"].items()) for r in results for point in r["curve"] if r["method"] == "magnitude"}
-    assert len(dense) == 5                                                  # each sparsity from a copy of the base model
+    dense = {
+        tuple(point["perplexity"].items())
+        for r in results
+        for point in r["curve"]
+        if r["method"] == "magnitude"
+    }
+    assert len(dense) == 5  # each sparsity from a copy of the base model
 
 
 def test_neighbours_are_parts_of_all_and_have_every_method():
@@ -107,17 +161,40 @@ def entropy(p):
 
 
 def removed(scores, n, m):
-    return sorted(i for start in range(0, len(scores), m) for i in sorted(range(start, start + m), key=lambda i: scores[i])[:n])
+    return sorted(
+        i
+        for start in range(0, len(scores), m)
+        for i in sorted(range(start, start + m), key=lambda i: scores[i])[:n]
+    )
 
 
-@pytest.mark.parametrize("check, right, wrong", [
-    (check_07_entropy, entropy, [lambda p: -sum(x * math.log(x) for x in p if x), lambda p: entropy(p) / math.log(2)]),
-    (check_08_removed, removed, [lambda s, n, m: sorted(range(len(s)), key=lambda i: s[i])[:n * len(s) // m],      # over the whole row
-                                 lambda s, n, m: removed([-x for x in s], n, m)])])                                # the highest
+@pytest.mark.parametrize(
+    "check, right, wrong",
+    [
+        (
+            check_07_entropy,
+            entropy,
+            [lambda p: -sum(x * math.log(x) for x in p if x), lambda p: entropy(p) / math.log(2)],
+        ),
+        (
+            check_08_removed,
+            removed,
+            [
+                lambda s, n, m: sorted(range(len(s)), key=lambda i: s[i])[
+                    : n * len(s) // m
+                ],  # over the whole row
+                lambda s, n, m: removed([-x for x in s], n, m),
+            ],
+        ),
+    ],
+)  # the highest
 def test_exercises_take_the_right_answer_only(check, right, wrong, capsys):
     check(None)
     check(right)
-    assert [line.split(":")[0].split(".")[0] for line in capsys.readouterr().out.splitlines()] == ["Not answered yet", "Correct"]
+    assert [line.split(":")[0].split(".")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "Not answered yet",
+        "Correct",
+    ]
     for answer in wrong:
         with pytest.raises(AssertionError, match="expected"):
             check(answer)

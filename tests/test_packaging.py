@@ -1,4 +1,6 @@
-"""The repository as a product: pins, wheel, file sizes, notebook hygiene, the skip ledger, the offline guard."""
+"""The repository as a product: pins, wheel, file sizes, notebook hygiene, the skip ledger, the
+offline guard."""
+
 import ast
 import importlib.metadata
 import json
@@ -31,28 +33,41 @@ def normal(name):
 
 def lock():
     lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-    return {normal(name): version for name, version in (line.split("==") for line in lines if line and not line.startswith("#"))}
+    return {
+        normal(name): version
+        for name, version in (
+            line.split("==") for line in lines if line and not line.startswith("#")
+        )
+    }
 
 
 def declared():
     extras = PROJECT["project"]["optional-dependencies"]
-    listed = [*PROJECT["project"]["dependencies"], *(line for group in extras.values() for line in group)]
+    listed = [
+        *PROJECT["project"]["dependencies"],
+        *(line for group in extras.values() for line in group),
+    ]
     return {normal(re.match(r"[\w.-]+", line)[0]): line for line in listed}
 
 
 # ---------------------------------------------------------------- versions
 def test_lock_holds_plain_exact_pins_of_everything_declared():
     pins = lock()
-    assert all(re.fullmatch(r"[\w.]+", version) for version in pins.values()), "local versions such as +cpu exist on one machine only"
+    assert all(re.fullmatch(r"[\w.]+", version) for version in pins.values()), (
+        "local versions such as +cpu exist on one machine only"
+    )
     assert "lander-lite" not in pins
-    assert set(declared()) - {"bitsandbytes"} <= set(pins)          # the one extra that needs a GPU
+    assert set(declared()) - {"bitsandbytes"} <= set(pins)  # the one extra that needs a GPU
 
 
 def test_locked_versions_lie_in_the_declared_ranges():
     from packaging.requirements import Requirement
+
     for name, line in declared().items():
         if name in lock():
-            assert Requirement(line).specifier.contains(lock()[name]), f"locked: {name} {lock()[name]}, pyproject.toml: {line}"
+            assert Requirement(line).specifier.contains(lock()[name]), (
+                f"locked: {name} {lock()[name]}, pyproject.toml: {line}"
+            )
 
 
 def test_conda_environment_pins_what_the_lock_pins():
@@ -65,14 +80,20 @@ def test_conda_environment_pins_what_the_lock_pins():
 
 
 def test_the_locked_versions_are_the_tested_ones():
-    wrong = {name: (importlib.metadata.version(name), version) for name, version in lock().items()
-             if importlib.metadata.version(name).split("+")[0] != version}
+    wrong = {
+        name: (importlib.metadata.version(name), version)
+        for name, version in lock().items()
+        if importlib.metadata.version(name).split("+")[0] != version
+    }
     assert not wrong, f"installed and locked versions differ: {wrong}"
 
 
 def test_versions_agree():
     assert lander_lite.__version__ == PROJECT["project"]["version"]
-    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == PROJECT["project"]["version"]
+    assert (
+        yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"]
+        == PROJECT["project"]["version"]
+    )
 
 
 @pytest.mark.slow
@@ -82,29 +103,51 @@ def test_the_wheel_carries_profiles_and_data(tmp_path):
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     for name in ("lander_lite", "data"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "work"))
+        shutil.copytree(
+            ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "work")
+        )
     build = "import setuptools.build_meta as b, sys; print(b.build_wheel(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=source, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path)], cwd=source, check=True, capture_output=True
+    )
     names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
-    profiles = {f"lander_lite/profiles/{path.name}" for path in ROOT.glob("lander_lite/profiles/*.yaml")}
+    profiles = {
+        f"lander_lite/profiles/{path.name}" for path in ROOT.glob("lander_lite/profiles/*.yaml")
+    }
     patterns = ("tiny_babel/*.jsonl", "models/*/*.safetensors", "models/*/*.json", "results/*.json")
-    files = {path.relative_to(ROOT) for pattern in patterns for path in (ROOT / "data").glob(pattern)}
+    files = {
+        path.relative_to(ROOT) for pattern in patterns for path in (ROOT / "data").glob(pattern)
+    }
     data = {f"lander_lite/{path}" for path in files if "work" not in path.parts}
-    assert profiles | data <= names, f"missing in the wheel: {sorted((profiles | data) - names)[:5]}"
+    assert profiles | data <= names, (
+        f"missing in the wheel: {sorted((profiles | data) - names)[:5]}"
+    )
     assert not [name for name in names if name.startswith(("tests", "notebooks", "data/"))]
 
 
 # ---------------------------------------------------------------- code
 def test_every_module_file_can_be_read_in_one_sitting():
-    long = {path.name: count for path in MODULES if (count := len(path.read_text(encoding="utf-8").splitlines())) > MOST_LINES}
+    long = {
+        path.name: count
+        for path in MODULES
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > MOST_LINES
+    }
     assert MODULES and not long, f"more than {MOST_LINES} lines: {long}"
 
 
 def test_no_pickle_and_no_remote_code_by_default():
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "pickle.load", "pickle.loads"):
-                safe = [k for k in node.keywords if k.arg == "weights_only" and getattr(k.value, "value", None) is True]
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                "torch.load",
+                "pickle.load",
+                "pickle.loads",
+            ):
+                safe = [
+                    k
+                    for k in node.keywords
+                    if k.arg == "weights_only" and getattr(k.value, "value", None) is True
+                ]
                 assert safe, f"{path.name}, line {node.lineno}: reads a file that can run code"
 
 
@@ -116,22 +159,36 @@ def test_every_skip_has_a_row_in_the_ledger():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef):
                 marks = [ast.unparse(mark) for mark in node.decorator_list]
-                marks += [ast.unparse(call.func) for call in ast.walk(node) if isinstance(call, ast.Call)]
-                if any(re.match(r"pytest\.(mark\.)?(skip|skipif|xfail|importorskip)\b", mark) for mark in marks):
+                marks += [
+                    ast.unparse(call.func) for call in ast.walk(node) if isinstance(call, ast.Call)
+                ]
+                if any(
+                    re.match(r"pytest\.(mark\.)?(skip|skipif|xfail|importorskip)\b", mark)
+                    for mark in marks
+                ):
                     found.add(f"{path.relative_to(ROOT / 'tests')}::{node.name}")
     for path in NOTEBOOKS:
-        if any("nbval-skip" in cell["metadata"].get("tags", ()) or "NBVAL_SKIP" in "".join(cell["source"]) for cell in code_cells(path)):
+        if any(
+            "nbval-skip" in cell["metadata"].get("tags", ())
+            or "NBVAL_SKIP" in "".join(cell["source"])
+            for cell in code_cells(path)
+        ):
             found.add(f"notebooks/{path.name}")
-    assert found == rows, f"skips without a row: {sorted(found - rows)}; rows without a skip: {sorted(rows - found)}"
+    assert found == rows, (
+        f"skips without a row: {sorted(found - rows)}; rows without a skip: {sorted(rows - found)}"
+    )
 
 
 def test_the_network_is_closed():
-    for connect in (lambda: socket.create_connection(("192.0.2.1", 80), timeout=1), lambda: socket.getaddrinfo("huggingface.co", 443),
-                    lambda: socket.socket().connect(("192.0.2.1", 80))):
+    for connect in (
+        lambda: socket.create_connection(("192.0.2.1", 80), timeout=1),
+        lambda: socket.getaddrinfo("huggingface.co", 443),
+        lambda: socket.socket().connect(("192.0.2.1", 80)),
+    ):
         with pytest.raises(NetworkError):
             connect()
     server = socket.create_server(("127.0.0.1", 0))
-    socket.create_connection(server.getsockname()).close()         # Jupyter kernels use localhost
+    socket.create_connection(server.getsockname()).close()  # Jupyter kernels use localhost
     server.close()
 
 
@@ -141,11 +198,16 @@ def load(path):
 
 
 def code_cells(path):
-    return [cell for cell in load(path)["cells"] if cell["cell_type"] == "code" and "".join(cell["source"]).strip()]
+    return [
+        cell
+        for cell in load(path)["cells"]
+        if cell["cell_type"] == "code" and "".join(cell["source"]).strip()
+    ]
 
 
 def tree(cell):
-    """A code cell as Python; IPython itself turns magics into calls (a line that starts with % may also be a formatted string's)."""
+    """A code cell as Python; IPython itself turns magics into calls (a line that starts with % may
+    also be a formatted string's)."""
     return ast.parse(TransformerManager().transform_cell("".join(cell["source"])))
 
 
@@ -162,20 +224,41 @@ def test_the_setup_cell_is_the_same_everywhere():
 def test_notebook_is_saved_executed_clean_and_small(path):
     notebook, cells = load(path), code_cells(path)
     counts = [cell["execution_count"] for cell in cells]
-    assert None not in counts and counts == sorted(counts), "not executed from top to bottom: make notebooks"
+    assert None not in counts and counts == sorted(counts), (
+        "not executed from top to bottom: make notebooks"
+    )
     outputs = [output for cell in cells for output in cell["outputs"]]
     assert not [output for output in outputs if output["output_type"] == "error"]
-    assert "widgets" not in notebook["metadata"] and not [cell for cell in cells if "execution" in cell["metadata"]]
-    assert not [output for output in outputs if "application/vnd.jupyter.widget-view+json" in output.get("data", {})]
+    assert "widgets" not in notebook["metadata"] and not [
+        cell for cell in cells if "execution" in cell["metadata"]
+    ]
+    assert not [
+        output
+        for output in outputs
+        if "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+    ]
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
-    assert path.stat().st_size <= MOST_BYTES, f"{path.stat().st_size // 1024} KB: smaller or fewer pictures"
-    assert not re.search(r"/home/|/Users/|/root/|/tmp/", path.read_text(encoding="utf-8")), "a path of one machine is in this notebook"
+    assert path.stat().st_size <= MOST_BYTES, (
+        f"{path.stat().st_size // 1024} KB: smaller or fewer pictures"
+    )
+    assert not re.search(r"/home/|/Users/|/root/|/tmp/", path.read_text(encoding="utf-8")), (
+        "a path of one machine is in this notebook"
+    )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_redefines_nothing_of_the_module(path):
     """A lesson may show the module's code, but not carry a copy that drifts away from it."""
-    ours = {node.name for module in MODULES for node in ast.parse(module.read_text(encoding="utf-8")).body
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")}
-    defined = {node.name for cell in code_cells(path) for node in ast.walk(tree(cell)) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    ours = {
+        node.name
+        for module in MODULES
+        for node in ast.parse(module.read_text(encoding="utf-8")).body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
+    }
+    defined = {
+        node.name
+        for cell in code_cells(path)
+        for node in ast.walk(tree(cell))
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    }
     assert not ours & defined, f"defined again: {sorted(ours & defined)}"

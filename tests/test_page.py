@@ -1,4 +1,6 @@
-"""page.py: the report opens without a network, shows its formulas, and its lessons link to each other."""
+"""page.py: the report opens without a network, shows its formulas, and its lessons link to each
+other."""
+
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -6,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lander_lite.page import mathml, report
+from lander_lite.course.report import mathml, report
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 TEXT = """# 00 · First
@@ -31,33 +33,52 @@ class Page(HTMLParser):
         if tag == "a":
             self.links.append(attrs.get("href"))
         else:
-            self.loads += [attrs[name] for name in ("src", "href", "data", "srcset") if name in attrs]
+            self.loads += [
+                attrs[name] for name in ("src", "href", "data", "srcset") if name in attrs
+            ]
 
 
 @pytest.fixture(scope="module")
 def html():
-    first = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(TEXT), nbformat.v4.new_code_cell("print('$x$')")])
+    first = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell(TEXT), nbformat.v4.new_code_cell("print('$x$')")]
+    )
     second = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 01 · Second")])
     return report({"00_first": first, "01_second": second}, "All lessons")
 
 
 def test_nothing_is_loaded_from_elsewhere(html):
     page = Page(html)
-    assert not [address for address in page.loads if not address.startswith("data:")] and "script" not in page.tags
-    assert "@import" not in html and not [address for address in re.findall(r"url\(['\"]?([^'\")]+)", html) if address[:5] != "data:"]
+    assert (
+        not [address for address in page.loads if not address.startswith("data:")]
+        and "script" not in page.tags
+    )
+    assert "@import" not in html and not [
+        address for address in re.findall(r"url\(['\"]?([^'\")]+)", html) if address[:5] != "data:"
+    ]
 
 
 def test_formulas_are_mathml(html):
-    assert Page(html).tags.count("math") == 2 and "<mfrac>" in html and "<msub><mi>x</mi><mi>i</mi></msub>" in html
+    assert (
+        Page(html).tags.count("math") == 2
+        and "<mfrac>" in html
+        and "<msub><mi>x</mi><mi>i</mi></msub>" in html
+    )
     assert "$$" not in html and "\\Phi" not in html and "It costs $5." in html
 
 
 def test_title_contents_and_links_between_lessons(html):
     page = Page(html)
     assert "<title>All lessons</title>" in html and re.search(r"<h1[^>]*>All lessons", html)
-    assert page.links.count("#00_first") == 1 and page.links.count("#01_second") == 2 and {"00_first", "01_second"} <= set(page.ids)
+    assert (
+        page.links.count("#00_first") == 1
+        and page.links.count("#01_second") == 2
+        and {"00_first", "01_second"} <= set(page.ids)
+    )
     assert "02_third.ipynb" in page.links and "https://arxiv.org/abs/2409.19523" in page.links
-    assert html.index(">00 · First</a>") < html.index(">01 · Second</a>") < html.index('id="00_first"')
+    assert (
+        html.index(">00 · First</a>") < html.index(">01 · Second</a>") < html.index('id="00_first"')
+    )
 
 
 def test_a_formula_that_cannot_be_converted_is_shown_as_it_is():
@@ -66,8 +87,16 @@ def test_a_formula_that_cannot_be_converted_is_shown_as_it_is():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_formula_of_the_lessons_can_be_converted(path):
-    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
-    formulas = [formula.strip("$") for source in cells for formula in re.findall(r"\$\$.+?\$\$|\$[^$\n]+\$", source, flags=re.DOTALL)]
+    cells = [
+        cell.source
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "markdown"
+    ]
+    formulas = [
+        formula.strip("$")
+        for source in cells
+        for formula in re.findall(r"\$\$.+?\$\$|\$[^$\n]+\$", source, flags=re.DOTALL)
+    ]
     assert formulas
     for formula in formulas:
         assert mathml(formula).startswith("<math") and "\\" not in mathml(formula), formula

@@ -1,4 +1,6 @@
-"""plan.py, footprint.py: counts against real models, bytes against real tensors and against what autograd saves."""
+"""plan.py, footprint.py: counts against real models, bytes against real tensors and against what
+autograd saves."""
+
 import copy
 import functools
 import json
@@ -9,26 +11,53 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from lander_lite.__main__ import main
-from lander_lite.baselines import count_trainable
+from lander_lite.cli import main
 from lander_lite.config import LanderConfig
-from lander_lite.exercises import check_09_training_bytes
+from lander_lite.course.exercises import check_09_training_bytes
 from lander_lite.layers import LayerScores
-from lander_lite.methods import METHODS
 from lander_lite.model import load_model
-from lander_lite.plan import GPUS, KNOWN, MARGIN, changed, changes, even_sets, meta_model, plan, quantisable
+from lander_lite.reproduction.baselines import count_trainable
+from lander_lite.reproduction.methods import METHODS
+from lander_lite.scale.plan import (
+    GPUS,
+    KNOWN,
+    MARGIN,
+    changed,
+    changes,
+    even_sets,
+    meta_model,
+    plan,
+    quantisable,
+)
 
 MIDDLE = {
-    "bloom": {"model_type": "bloom", "num_hidden_layers": 12, "hidden_size": 512, "num_attention_heads": 8, "vocab_size": 8000},
-    "llama": {"model_type": "llama", "num_hidden_layers": 12, "hidden_size": 512, "intermediate_size": 1376, "num_attention_heads": 8,
-              "num_key_value_heads": 4, "vocab_size": 8000, "tie_word_embeddings": False}}
+    "bloom": {
+        "model_type": "bloom",
+        "num_hidden_layers": 12,
+        "hidden_size": 512,
+        "num_attention_heads": 8,
+        "vocab_size": 8000,
+    },
+    "llama": {
+        "model_type": "llama",
+        "num_hidden_layers": 12,
+        "hidden_size": 512,
+        "intermediate_size": 1376,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "vocab_size": 8000,
+        "tie_word_embeddings": False,
+    },
+}
 BATCH, LENGTH = 4, 64
 
 
 def config(name, **overrides) -> LanderConfig:
     """A profile, or a model of middle size, with a small batch."""
-    found = LanderConfig.from_profile("tiny-bloom" if name in MIDDLE else name,
-                                      **{"finetune.batch_size": BATCH, "finetune.max_length": LENGTH, **overrides})
+    found = LanderConfig.from_profile(
+        "tiny-bloom" if name in MIDDLE else name,
+        **{"finetune.batch_size": BATCH, "finetune.max_length": LENGTH, **overrides},
+    )
     found.model.architecture = MIDDLE.get(name, found.model.architecture)
     return found
 
@@ -37,7 +66,9 @@ def config(name, **overrides) -> LanderConfig:
 def made(architecture: str, dtype) -> nn.Module:
     sizes = json.loads(architecture)
     with torch.random.fork_rng(devices=[]):
-        return AutoModelForCausalLM.from_config(AutoConfig.for_model(sizes.pop("model_type"), **sizes), dtype=dtype)
+        return AutoModelForCausalLM.from_config(
+            AutoConfig.for_model(sizes.pop("model_type"), **sizes), dtype=dtype
+        )
 
 
 def real_model(c: LanderConfig, dtype=torch.float32) -> nn.Module:
@@ -61,7 +92,7 @@ def batch():
 
 def loss_of(model) -> torch.Tensor:
     ids, mask = batch()
-    n = LENGTH // 2                                     # the share of positions with logits that the plan assumes
+    n = LENGTH // 2  # the share of positions with logits that the plan assumes
     logits = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=n).logits
     return F.cross_entropy(logits.float().flatten(0, 1), ids[:, -n:].flatten())
 
@@ -72,7 +103,9 @@ def saved_bytes(model) -> int:
     kept = {}
 
     def pack(tensor):
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()        # held, so that no address is used twice
+        kept[tensor.untyped_storage().data_ptr()] = (
+            tensor.untyped_storage()
+        )  # held, so that no address is used twice
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -81,12 +114,21 @@ def saved_bytes(model) -> int:
     return sum(storage.nbytes() for address, storage in kept.items() if address not in own)
 
 
-@pytest.mark.parametrize("name, count", [("bloom-7b1", 7_069_016_064), ("bloom-560m", 559_214_592), ("baichuan2-7b", 7_505_973_248),
-                                         ("llama-3.1-8b", 8_030_261_248)])
+@pytest.mark.parametrize(
+    "name, count",
+    [
+        ("bloom-7b1", 7_069_016_064),
+        ("bloom-560m", 559_214_592),
+        ("baichuan2-7b", 7_505_973_248),
+        ("llama-3.1-8b", 8_030_261_248),
+    ],
+)
 def test_parameters_are_those_published(name, count):
     found = plan(LanderConfig.from_profile(name), "full")
     assert found.parameters == found.trained == found.active == count
-    assert {p.device.type for p in meta_model(LanderConfig.from_profile(name)).parameters()} == {"meta"}
+    assert {p.device.type for p in meta_model(LanderConfig.from_profile(name)).parameters()} == {
+        "meta"
+    }
 
 
 @pytest.mark.parametrize("name", ["tiny-bloom", "tiny-llama"])
@@ -94,7 +136,9 @@ def test_counts_are_those_of_the_real_model_for_every_method(name):
     model, _ = load_model(name)
     c = config(name)
     for method in KNOWN:
-        tuned = METHODS[method].build(copy.deepcopy(model), None, even_sets(model, c, [2, 5]), c.finetune.seed)
+        tuned = METHODS[method].build(
+            copy.deepcopy(model), None, even_sets(model, c, [2, 5]), c.finetune.seed
+        )
         found = plan(c, method, [2, 5])
         assert found.trained == count_trainable(tuned), method
         assert found.parameters == sum(p.numel() for p in model.parameters())
@@ -102,8 +146,8 @@ def test_counts_are_those_of_the_real_model_for_every_method(name):
 
 def test_published_sizes_of_bloom_7b1():
     c = LanderConfig.from_profile("bloom-7b1")
-    assert plan(c, "lora").trained == 31_457_280        # 31M in LANDeRMT's Table 1
-    assert plan(c, "layers-block").trained == 805_519_360        # its 805M
+    assert plan(c, "lora").trained == 31_457_280  # 31M in LANDeRMT's Table 1
+    assert plan(c, "layers-block").trained == 805_519_360  # its 805M
     assert plan(c).method == "lander-corrected"
 
 
@@ -119,45 +163,80 @@ def test_static_bytes_are_those_of_real_tensors_after_a_step(method, dtype):
     def total(tensors):
         return sum(t.numel() * t.element_size() for t in tensors)
 
-    assert found.tuning["frozen weights"] == total(p for p in tuned.parameters() if not p.requires_grad)
-    assert found.tuning["trained weights"] == total(p for p in tuned.parameters() if p.requires_grad)
-    assert found.tuning["gradients"] == total(p.grad for p in tuned.parameters() if p.grad is not None)
+    assert found.tuning["frozen weights"] == total(
+        p for p in tuned.parameters() if not p.requires_grad
+    )
+    assert found.tuning["trained weights"] == total(
+        p for p in tuned.parameters() if p.requires_grad
+    )
+    assert found.tuning["gradients"] == total(
+        p.grad for p in tuned.parameters() if p.grad is not None
+    )
     assert found.active == sum(p.grad.numel() for p in tuned.parameters() if p.grad is not None)
-    for pair in c.corpus.pairs[::2] if hasattr(tuned, "set_pair") else ():        # every language once: all slices have states
+    for pair in (
+        c.corpus.pairs[::2] if hasattr(tuned, "set_pair") else ()
+    ):  # every language once: all slices have states
         tuned.set_pair(pair)
         loss_of(tuned).backward()
     optimizer.step()
-    states = [value for state in optimizer.state.values() for key, value in state.items() if key != "step"]
+    states = [
+        value for state in optimizer.state.values() for key, value in state.items() if key != "step"
+    ]
     assert found.tuning["optimiser states"] == total(states)
 
 
-@pytest.mark.parametrize("name, method", [
-    *((name, method) for name in ("tiny-bloom", "tiny-llama")
-      for method in ("full", "lander-none", "lander-corrected", "lander-learned", "layers", "layers-block", "adapter", "ia3")),
-    *((name, method) for name in MIDDLE for method in ("full", "lander-corrected"))])
+@pytest.mark.parametrize(
+    "name, method",
+    [
+        *(
+            (name, method)
+            for name in ("tiny-bloom", "tiny-llama")
+            for method in (
+                "full",
+                "lander-none",
+                "lander-corrected",
+                "lander-learned",
+                "layers",
+                "layers-block",
+                "adapter",
+                "ia3",
+            )
+        ),
+        *((name, method) for name in MIDDLE for method in ("full", "lander-corrected")),
+    ],
+)
 def test_activations_and_logits_are_what_autograd_saves(name, method):
-    layers = [2, 5, 6]                                  # nothing below the lowest is kept
+    layers = [2, 5, 6]  # nothing below the lowest is kept
     c = config(name)
     found = plan(c, method, layers)
-    assert found.tuning["activations"] + found.tuning["logits"] == pytest.approx(saved_bytes(tuned_model(c, method, layers)), rel=.03)
+    assert found.tuning["activations"] + found.tuning["logits"] == pytest.approx(
+        saved_bytes(tuned_model(c, method, layers)), rel=0.03
+    )
 
 
 @pytest.mark.parametrize("method", ["full", "lander-corrected"])
-@pytest.mark.parametrize("dtype, mixed", [("bfloat16", "no"), ("bfloat16", "bf16"), ("float32", "bf16")])
+@pytest.mark.parametrize(
+    "dtype, mixed", [("bfloat16", "no"), ("bfloat16", "bf16"), ("float32", "bf16")]
+)
 def test_half_precision_keeps_half_and_autocast_its_copies_of_weights(method, dtype, mixed):
     c = config("llama", **{"model.dtype": dtype, "finetune.mixed_precision": mixed})
-    found, tuned = plan(c, method, [2, 5, 6]), tuned_model(c, method, [2, 5, 6], getattr(torch, dtype))
+    found, tuned = (
+        plan(c, method, [2, 5, 6]),
+        tuned_model(c, method, [2, 5, 6], getattr(torch, dtype)),
+    )
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed == "bf16"):
         saved = saved_bytes(tuned)
-    assert found.tuning["activations"] + found.tuning["logits"] == pytest.approx(saved, rel=.1)
+    assert found.tuning["activations"] + found.tuning["logits"] == pytest.approx(saved, rel=0.1)
 
 
 def test_lora_keeps_dropouts_mask_which_the_cpu_stores_wider():
     c = config("bloom")
     tuned, found = tuned_model(c, "lora", [2]), plan(c, "lora", [2])
     inputs = sum(m.in_features for m in tuned.modules() if getattr(m, "lora_A", None))
-    wider = 3 * inputs * BATCH * LENGTH                 # float32 in place of one byte
-    assert found.tuning["activations"] + found.tuning["logits"] + wider == pytest.approx(saved_bytes(tuned), rel=.03)
+    wider = 3 * inputs * BATCH * LENGTH  # float32 in place of one byte
+    assert found.tuning["activations"] + found.tuning["logits"] + wider == pytest.approx(
+        saved_bytes(tuned), rel=0.03
+    )
 
 
 def test_checkpointing_keeps_the_inputs_of_blocks():
@@ -166,7 +245,7 @@ def test_checkpointing_keeps_the_inputs_of_blocks():
     model.activation_checkpointing_enable({"use_reentrant": False})
     found, without = plan(c, "full"), plan(config("bloom"), "full")
     inputs = 12 * BATCH * LENGTH * 512 * 4
-    outside = found.tuning["activations"] - inputs      # the embeddings' norm and the last one
+    outside = found.tuning["activations"] - inputs  # the embeddings' norm and the last one
     assert outside == 2 * BATCH * LENGTH * 512 * 4
     one = found.tuning["temporary"] - found.tuning["logits"]
     assert without.tuning["activations"] == pytest.approx(12 * one + outside)
@@ -182,19 +261,22 @@ def test_scoring_keeps_what_autograd_saves():
         def hook(module, args):
             held[name] = args[0] if args[0].requires_grad else args[0].detach().requires_grad_(True)
             return held[name]
+
         return hook
 
     for layer in layers:
         model.transformer.h[layer].mlp.dense_4h_to_h.register_forward_pre_hook(start(layer))
     ids, _ = batch()
     own, kept = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.setdefault(t.untyped_storage().data_ptr(), t.untyped_storage()) and t,
-                                                  lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: kept.setdefault(t.untyped_storage().data_ptr(), t.untyped_storage()) and t,
+        lambda t: t,
+    ):
         F.cross_entropy(model(ids, use_cache=False).logits.flatten(0, 1), ids.flatten())
     kept |= {h.untyped_storage().data_ptr(): h.untyped_storage() for h in held.values()}
     saved = sum(storage.nbytes() for address, storage in kept.items() if address not in own)
     found = plan(c, "landermt", layers)
-    assert found.scoring["activations"] + found.scoring["logits"] == pytest.approx(saved, rel=.05)
+    assert found.scoring["activations"] + found.scoring["logits"] == pytest.approx(saved, rel=0.05)
     assert found.scoring["scoring accumulators"] == 6 * 2 * 2048 * 4
     assert plan(c, "lora").scoring == {}
 
@@ -202,19 +284,25 @@ def test_scoring_keeps_what_autograd_saves():
 @pytest.mark.parametrize("name", MIDDLE)
 def test_flops_are_those_that_torch_counts(name):
     from torch.utils.flop_counter import FlopCounterMode
+
     c = config(name)
     for method in ("full", "layers", "lander-none"):
         tuned = tuned_model(c, method, [2, 5])
         with FlopCounterMode(display=False) as counter:
             loss_of(tuned).backward()
-        assert plan(c, method, [2, 5]).flops["tuning"] == pytest.approx(counter.get_total_flops(), rel=.03), method
+        assert plan(c, method, [2, 5]).flops["tuning"] == pytest.approx(
+            counter.get_total_flops(), rel=0.03
+        ), method
 
 
 def test_frozen_weights_shrink_with_quantisation_and_refuse_to_be_trained():
     c = LanderConfig.from_profile("bloom-7b1", **{"model.load_in_4bit": True})
-    half, small = (plan(x, "lora").tuning["frozen weights"] for x in (LanderConfig.from_profile("bloom-7b1"), c))
-    blocks = 30 * 12 * 4096 ** 2                        # elements of the blocks' matrices
-    assert half - small == pytest.approx(blocks * (2 - .5 - 4 / 64))
+    half, small = (
+        plan(x, "lora").tuning["frozen weights"]
+        for x in (LanderConfig.from_profile("bloom-7b1"), c)
+    )
+    blocks = 30 * 12 * 4096**2  # elements of the blocks' matrices
+    assert half - small == pytest.approx(blocks * (2 - 0.5 - 4 / 64))
     for method in (m for m in KNOWN if not quantisable(m)):
         with pytest.raises(ValueError, match="quantised"):
             plan(c, method)
@@ -223,9 +311,11 @@ def test_frozen_weights_shrink_with_quantisation_and_refuse_to_be_trained():
 def test_the_plan_counts_the_layers_that_are_turned_back():
     small = plan(LanderConfig.from_profile("bloom-7b1", **{"model.load_in_4bit": True}), "landermt")
     half = plan(LanderConfig.from_profile("bloom-7b1"), "landermt")
-    turned_back = 4 * 2 * 4 * 4096 ** 2                # four layers of up and down
-    blocks = 30 * 12 * 4096 ** 2
-    assert half.tuning["frozen weights"] - small.tuning["frozen weights"] == pytest.approx((blocks - turned_back) * (2 - .5 - 4 / 64))
+    turned_back = 4 * 2 * 4 * 4096**2  # four layers of up and down
+    blocks = 30 * 12 * 4096**2
+    assert half.tuning["frozen weights"] - small.tuning["frozen weights"] == pytest.approx(
+        (blocks - turned_back) * (2 - 0.5 - 4 / 64)
+    )
     assert small.scoring["frozen weights"] < small.tuning["frozen weights"]
 
 
@@ -235,12 +325,30 @@ def test_a_gpu_fits_with_the_margin_or_the_table_says_what_to_change():
     assert found.fits("H100") and not found.fits("T4")
     assert found.short("T4") == pytest.approx(found.peak - (1 - MARGIN) * GPUS["T4"] * 1e9)
     text = found.table("T4")
-    assert "H200         141 GB   fits" in text and f"T4 is {found.short('T4') / 1e9:.1f} GB short" in text and "--method lora" in text
+    assert (
+        "H200         141 GB   fits" in text
+        and f"T4 is {found.short('T4') / 1e9:.1f} GB short" in text
+        and "--method lora" in text
+    )
     assert "after each change" not in plan(LanderConfig.from_profile("tiny-bloom")).table()
-    offered = {key for _, change in changes(LanderConfig.from_profile("bloom-560m"), "lora") for key in change}
-    assert offered == {"model.load_in_4bit", "awareness.batch_size", "corpus.max_length", "finetune.batch_size",
-                       "finetune.accumulation", "finetune.max_length", "finetune.gradient_checkpointing"}
-    assert changed(c, {"finetune.batch_size": 1}).finetune.batch_size == 1 and c.finetune.batch_size == 8
+    offered = {
+        key
+        for _, change in changes(LanderConfig.from_profile("bloom-560m"), "lora")
+        for key in change
+    }
+    assert offered == {
+        "model.load_in_4bit",
+        "awareness.batch_size",
+        "corpus.max_length",
+        "finetune.batch_size",
+        "finetune.accumulation",
+        "finetune.max_length",
+        "finetune.gradient_checkpointing",
+    }
+    assert (
+        changed(c, {"finetune.batch_size": 1}).finetune.batch_size == 1
+        and c.finetune.batch_size == 8
+    )
     with pytest.raises(ValueError, match="did you mean H100"):
         found.table("H10")
 
@@ -254,17 +362,28 @@ def test_lower_layers_and_more_of_them_take_more():
 def test_command_line(capsys):
     assert main(["plan", "--profile", "bloom-7b1", "--method", "landermt"]) == 0
     text = capsys.readouterr().out
-    assert "parameters                 7,069,016,064" in text and "optimiser states" in text and "A100 40GB" in text
-    for arguments, expected in ((["--method", "landermtt"], "did you mean landermt"), (["--method", "xie"], "no plan for method 'xie'"),
-                                (["--gpu", "T5"], "did you mean T4")):
+    assert (
+        "parameters                 7,069,016,064" in text
+        and "optimiser states" in text
+        and "A100 40GB" in text
+    )
+    for arguments, expected in (
+        (["--method", "landermtt"], "did you mean landermt"),
+        (["--method", "xie"], "no plan for method 'xie'"),
+        (["--gpu", "T5"], "did you mean T4"),
+    ):
         assert main(["plan", "--profile", "tiny-bloom", *arguments]) == 2
         assert expected in capsys.readouterr().err
 
 
 def test_the_command_line_takes_the_layers_that_detect_found(tmp_path, capsys):
     found = torch.zeros(1, 7)
-    LayerScores(["en-de"], torch.zeros(1, 8), found, found, found, [4, 7]).save(tmp_path / "layers.json")
-    assert main(["plan", "--profile", "tiny-bloom", "--output-dir", str(tmp_path), "--gpu", "T4"]) == 0
+    LayerScores(["en-de"], torch.zeros(1, 8), found, found, found, [4, 7]).save(
+        tmp_path / "layers.json"
+    )
+    assert (
+        main(["plan", "--profile", "tiny-bloom", "--output-dir", str(tmp_path), "--gpu", "T4"]) == 0
+    )
     assert "k 2, epsilon 0.9, selected layers [4, 7]" in capsys.readouterr().out
     assert main(["plan", "--profile", "tiny-bloom", "--output-dir", str(tmp_path / "other")]) == 0
     assert "selected layers [1, 2, 3, 4]" in capsys.readouterr().out
@@ -273,8 +392,15 @@ def test_the_command_line_takes_the_layers_that_detect_found(tmp_path, capsys):
 def test_the_exercise_takes_the_right_answer_only(capsys):
     full = plan(LanderConfig.from_profile("bloom-7b1"), "full")
     check_09_training_bytes(None, full)
-    check_09_training_bytes(lambda parameters, trained, item: item * (parameters + 3 * trained), full)
+    check_09_training_bytes(
+        lambda parameters, trained, item: item * (parameters + 3 * trained), full
+    )
     assert capsys.readouterr().out.endswith("Correct: 56.6 GB before the first activation.\n")
     for factor, says in ((1, "optimiser is missing"), (2, "44")):
         with pytest.raises(AssertionError, match=says):
-            check_09_training_bytes(lambda parameters, trained, item, factor=factor: item * (parameters + factor * trained), full)
+            check_09_training_bytes(
+                lambda parameters, trained, item, factor=factor: (
+                    item * (parameters + factor * trained)
+                ),
+                full,
+            )

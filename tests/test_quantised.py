@@ -1,5 +1,7 @@
-"""4- and 8-bit frozen weights (bitsandbytes, on the CPU): selected layers are turned back, the others stay small, and the slices are
-trained in full precision. Sizes are multiples of 64, which bitsandbytes' 4-bit kernels want."""
+"""4- and 8-bit frozen weights (bitsandbytes, on the CPU): selected layers are turned back, the
+others stay small, and the slices are trained in full precision. Sizes are multiples of 64, which
+bitsandbytes' 4-bit kernels want."""
+
 import contextlib
 import io
 
@@ -35,13 +37,26 @@ def load(bits, name="tiny-bloom"):
     if bits:
         pytest.importorskip("bitsandbytes")
     model, tokenizer = load_model(name, **bits)
-    return model.train(), tokenizer                    # in evaluation, 4-bit layers of some CPUs take a form that has no gradient
+    return (
+        model.train(),
+        tokenizer,
+    )  # in evaluation, 4-bit layers of some CPUs take a form that has no gradient
 
 
 def sets(model):
-    d_ff, parts = feed_forwards(model)[0].d_ff, torch.arange(feed_forwards(model)[0].d_ff).tensor_split(4)
-    return NeuronSets(LAYERS, ["en", "de"], dict.fromkeys(LAYERS, parts[0]),
-                      {"en": dict.fromkeys(LAYERS, parts[1]), "de": dict.fromkeys(LAYERS, parts[2])}, d_ff, fingerprint(model), "test")
+    d_ff, parts = (
+        feed_forwards(model)[0].d_ff,
+        torch.arange(feed_forwards(model)[0].d_ff).tensor_split(4),
+    )
+    return NeuronSets(
+        LAYERS,
+        ["en", "de"],
+        dict.fromkeys(LAYERS, parts[0]),
+        {"en": dict.fromkeys(LAYERS, parts[1]), "de": dict.fromkeys(LAYERS, parts[2])},
+        d_ff,
+        fingerprint(model),
+        "test",
+    )
 
 
 def logits(model, tokenizer):
@@ -54,13 +69,21 @@ def logits(model, tokenizer):
 def test_wrapping_changes_nothing_but_the_form_of_the_selected_layers(bits):
     model, tokenizer = load(bits)
     before, small = logits(model, tokenizer), type(feed_forwards(model)[0].up)
-    assert small is not nn.Linear and not torch.allclose(before, logits(load({})[0], tokenizer), atol=1e-2), "not quantised"
+    assert small is not nn.Linear and not torch.allclose(
+        before, logits(load({})[0], tokenizer), atol=1e-2
+    ), "not quantised"
     lander = get_lander_model(model, LanderTuningConfig(sets(model))).set_pair("en-de")
     assert torch.allclose(logits(lander, tokenizer), before, atol=1e-4)
     plain = [getattr(block.mlp, "base", block.mlp) for block in model.transformer.h]
-    kinds = [type(module) for mlp in plain for module in mlp.children() if isinstance(module, nn.Linear)]
+    kinds = [
+        type(module) for mlp in plain for module in mlp.children() if isinstance(module, nn.Linear)
+    ]
     assert kinds == [x for i in range(8) for x in 2 * [nn.Linear if i in LAYERS else small]]
-    assert all(p.dtype == torch.float32 and p.requires_grad for ffn in lander.partitioned.values() for p in ffn.slices.parameters())
+    assert all(
+        p.dtype == torch.float32 and p.requires_grad
+        for ffn in lander.partitioned.values()
+        for p in ffn.slices.parameters()
+    )
     assert "all params: 2,482,688" in printed(lander)
     assert torch.allclose(logits(lander.unload(), tokenizer), before, atol=1e-4)
 
@@ -75,23 +98,40 @@ def printed(lander):
 def test_only_the_slices_move_and_the_tuned_model_is_saved_and_merged(bits, corpus, tmp_path):
     model, tokenizer = load(bits)
     lander = get_lander_model(model, LanderTuningConfig(sets(model)))
-    frozen = {name: p.detach().clone() for name, p in lander.named_parameters() if not p.requires_grad}
+    frozen = {
+        name: p.detach().clone() for name, p in lander.named_parameters() if not p.requires_grad
+    }
     settings = FinetuneConfig(updates=12, batch_size=8, learning_rate=3e-3, progress=False)
     loss = finetune(lander, tokenizer, corpus, ["en-de"], settings)["loss"]
-    assert sum(loss[-3:]) < .8 * sum(loss[:3])
-    assert all(torch.equal(p, frozen[name]) for name, p in lander.named_parameters() if name in frozen)
+    assert sum(loss[-3:]) < 0.8 * sum(loss[:3])
+    assert all(
+        torch.equal(p, frozen[name]) for name, p in lander.named_parameters() if name in frozen
+    )
     tuned = logits(lander, tokenizer)
     lander.save_pretrained(tmp_path)
     again = LanderModel.from_pretrained(load(bits)[0], tmp_path).set_pair("en-de")
     assert torch.allclose(logits(again, tokenizer), tuned, atol=1e-4)
     merged = lander.merge_and_unload()
-    assert torch.allclose(logits(merged, tokenizer), tuned, atol=1e-4) and type(merged.transformer.h[1].mlp.dense_h_to_4h) is nn.Linear
+    assert (
+        torch.allclose(logits(merged, tokenizer), tuned, atol=1e-4)
+        and type(merged.transformer.h[1].mlp.dense_h_to_4h) is nn.Linear
+    )
 
 
 def test_layers_and_scores_of_eight_bits_are_those_of_the_model(corpus):
     model, tokenizer = load({"load_in_8bit": True}, "tiny-llama")
     whole, _ = load_model("tiny-llama")
-    found, expected = (detect_layers(one, tokenizer, corpus, ["en-de"], 2, progress=False) for one in (model, whole))
-    assert torch.allclose(found.delta, expected.delta, rtol=.1, atol=.02 * expected.delta.max().item())
-    a, b = (score_awareness(one, tokenizer, corpus, ["en", "de"], LAYERS, progress=False).values.flatten() for one in (model, whole))
-    assert torch.nn.functional.cosine_similarity(a, b, dim=0) > .99
+    found, expected = (
+        detect_layers(one, tokenizer, corpus, ["en-de"], 2, progress=False)
+        for one in (model, whole)
+    )
+    assert torch.allclose(
+        found.delta, expected.delta, rtol=0.1, atol=0.02 * expected.delta.max().item()
+    )
+    a, b = (
+        score_awareness(
+            one, tokenizer, corpus, ["en", "de"], LAYERS, progress=False
+        ).values.flatten()
+        for one in (model, whole)
+    )
+    assert torch.nn.functional.cosine_similarity(a, b, dim=0) > 0.99

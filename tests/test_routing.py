@@ -1,4 +1,5 @@
 """PartitionedFFN and the router against plain reimplementations with full matrices and masks."""
+
 import copy
 from dataclasses import replace
 
@@ -9,16 +10,20 @@ from conftest import SIZES, random_model
 from lander_helpers import LAYERS, disturb, inputs, logits, make_sets
 from transformers import LlamaConfig
 
-from lander_lite.lander import LanderModel, LanderTuningConfig, get_lander_model
-from lander_lite.routing import CAR, PartitionedFFN, awareness_share
-from lander_lite.structure import feed_forwards
+from lander_lite.blocks import feed_forwards
+from lander_lite.routing import CAR, awareness_share
+from lander_lite.tuner.layer import PartitionedFFN
+from lander_lite.tuner.model import LanderModel, LanderTuningConfig, get_lander_model
 
 
 @pytest.fixture(params=["bloom", "llama", "llama-bias"])
 def base(request):
-    """Both architectures, and a gated one with biases in all three projections; norms and biases are random."""
+    """Both architectures, and a gated one with biases in all three projections; norms and biases
+    are random."""
     if request.param == "llama-bias":
-        return random_model(LlamaConfig(**SIZES, intermediate_size=48, num_key_value_heads=4, mlp_bias=True))
+        return random_model(
+            LlamaConfig(**SIZES, intermediate_size=48, num_key_value_heads=4, mlp_bias=True)
+        )
     return request.getfixturevalue(request.param)
 
 
@@ -27,18 +32,24 @@ def wrap(model, sets, routing="none", pair="en-de", **settings):
 
 
 def plain_ffn(view, x, neurons=None):
-    """The block's output without its output bias, from full matrices; `neurons` (a mask over d_ff) keeps some."""
+    """The block's output without its output bias, from full matrices; `neurons` (a mask over d_ff)
+    keeps some."""
     h = F.linear(x, view.up.weight, view.up.bias)
-    h = view.act(h) if view.gate is None else view.act(F.linear(x, view.gate.weight, view.gate.bias)) * h
+    h = (
+        view.act(h)
+        if view.gate is None
+        else view.act(F.linear(x, view.gate.weight, view.gate.bias)) * h
+    )
     return F.linear(h if neurons is None else h * neurons, view.down.weight)
 
 
 def mask(indices, d_ff):
-    return torch.zeros(d_ff).index_fill_(0, indices, 1.)
+    return torch.zeros(d_ff).index_fill_(0, indices, 1.0)
 
 
 def replay(model, formula, sets):
-    """The base model's logits with `formula(view, x, layer)`, output bias included, in the selected layers."""
+    """The base model's logits with `formula(view, x, layer)`, output bias included, in the selected
+    layers."""
     model = copy.deepcopy(model)
     for layer in sets.layers:
         view = feed_forwards(model)[layer]
@@ -46,12 +57,13 @@ def replay(model, formula, sets):
         def forward(x, residual=None, view=view, layer=layer):
             y = formula(view, x, layer)
             return y if residual is None else y + residual
+
         view.module.forward = forward
     return logits(model)
 
 
 def bias(view):
-    return 0. if view.down.bias is None else view.down.bias
+    return 0.0 if view.down.bias is None else view.down.bias
 
 
 def shares(sets, pair):
@@ -70,7 +82,7 @@ def shares(sets, pair):
 def test_untrained_model_is_the_base_model(base, routing, rest):
     sets, expected = make_sets(base, rest=rest), logits(base)
     biases = [b for v in feed_forwards(base) for b in (v.up.bias, v.down.bias) if b is not None]
-    assert all(b.abs().min() > 0 for b in biases)                   # else a lost or doubled bias would not show
+    assert all(b.abs().min() > 0 for b in biases)  # else a lost or doubled bias would not show
     lander = wrap(base, sets, routing)
     for pair in ("en-de", "zh-en"):
         assert (logits(lander.set_pair(pair)) - expected).abs().max() <= 1e-5
@@ -86,7 +98,9 @@ def test_parts_cover_each_neuron_once(base):
     lander = wrap(base, sets)
     for layer, ffn in lander.partitioned.items():
         grouped = torch.cat(list(ffn.groups.values()))
-        used = torch.cat([sets.general[layer], *(sets.specific[lang][layer] for lang in sets.languages)]).unique()
+        used = torch.cat(
+            [sets.general[layer], *(sets.specific[lang][layer] for lang in sets.languages)]
+        ).unique()
         assert torch.equal(grouped.sort().values, used)
         assert sum(len(s.down[0]) for s in ffn.slices.values()) + ffn.n_rest == ffn.ffn.d_ff
         for i in used.tolist():
@@ -109,8 +123,10 @@ def test_literal_and_corrected_are_equations_6_to_8(base, routing, other):
         return y + bias(view) + (0 if drop else plain_ffn(view, x, 1 - general - own))
 
     expected = replay(base, formula, sets)
-    wrong = [replay(base, lambda v, x, i: formula(v, x, i, swap=routing != "literal"), sets),
-             replay(base, lambda v, x, i: formula(v, x, i, drop=other != "drop"), sets)]
+    wrong = [
+        replay(base, lambda v, x, i: formula(v, x, i, swap=routing != "literal"), sets),
+        replay(base, lambda v, x, i: formula(v, x, i, drop=other != "drop"), sets),
+    ]
     if feed_forwards(base)[0].down.bias is not None:
         wrong.append(replay(base, lambda v, x, i: formula(v, x, i) + bias(v), sets))
     mine = logits(wrap(base, sets, routing, other_specific=other))
@@ -120,7 +136,12 @@ def test_literal_and_corrected_are_equations_6_to_8(base, routing, other):
 
 def test_default_of_other_specific_is_drop_for_the_printed_equations_only(llama):
     sets = make_sets(llama)
-    for routing, drops in (("none", False), ("learned", False), ("literal", True), ("corrected", True)):
+    for routing, drops in (
+        ("none", False),
+        ("learned", False),
+        ("literal", True),
+        ("corrected", True),
+    ):
         lander = wrap(llama, sets, routing)
         assert [ffn.drop for ffn in lander.partitioned.values()] == [drops] * len(LAYERS)
         lander.unload()
@@ -131,7 +152,7 @@ def test_learned_gate_is_the_formula(base):
     r = shares(sets, "de-zh")
     reference, lander = copy.deepcopy(base), wrap(base, sets, "learned", "de-zh")
     generator = torch.Generator().manual_seed(3)
-    weights = {layer: (.3 * torch.randn(32, generator=generator), .4) for layer in LAYERS}
+    weights = {layer: (0.3 * torch.randn(32, generator=generator), 0.4) for layer in LAYERS}
     with torch.no_grad():
         for layer, (w, b) in weights.items():
             lander.partitioned[layer].router.linear.weight.copy_(w[None])
@@ -141,8 +162,12 @@ def test_learned_gate_is_the_formula(base):
         prior, (w, b) = torch.tensor(r[layer]), weights[layer]
         gate = torch.sigmoid(torch.log(prior / (1 - prior)) + x @ w + b)[..., None]
         general, own = (mask(s[layer], view.d_ff) for s in (sets.general, sets.pair("de-zh")))
-        return (gate / prior * plain_ffn(view, x, general) + (1 - gate) / (1 - prior) * plain_ffn(view, x, own)
-                + plain_ffn(view, x, 1 - general - own) + bias(view))
+        return (
+            gate / prior * plain_ffn(view, x, general)
+            + (1 - gate) / (1 - prior) * plain_ffn(view, x, own)
+            + plain_ffn(view, x, 1 - general - own)
+            + bias(view)
+        )
 
     expected = replay(reference, formula, sets)
     assert (logits(lander) - expected).abs().max() <= 5e-5
@@ -150,23 +175,27 @@ def test_learned_gate_is_the_formula(base):
     x = torch.randn(2, 5, 32, generator=generator)
     router, (w, b) = lander.partitioned[1].router, weights[1]
     gate = router.gate(x)
-    assert gate.shape == (2, 5, 1) and torch.allclose(gate[..., 0], torch.sigmoid(torch.logit(torch.tensor(r[1])) + x @ w + b), atol=1e-6)
+    assert gate.shape == (2, 5, 1) and torch.allclose(
+        gate[..., 0], torch.sigmoid(torch.logit(torch.tensor(r[1])) + x @ w + b), atol=1e-6
+    )
 
 
 def test_gate_is_constant_without_learning():
     router = CAR(8, "corrected")
-    router.share = .7
-    assert torch.equal(router.gate(torch.randn(2, 3, 8)), torch.full((2, 3, 1), .7)) and not list(router.parameters())
+    router.share = 0.7
+    assert torch.equal(router.gate(torch.randn(2, 3, 8)), torch.full((2, 3, 1), 0.7)) and not list(
+        router.parameters()
+    )
 
 
 def test_awareness_share_by_hand():
-    phi = torch.tensor([1., 2., 3., 4.])
+    phi = torch.tensor([1.0, 2.0, 3.0, 4.0])
     index = torch.tensor
     assert awareness_share(phi, index([0, 2]), index([3])) == pytest.approx(4 / 8)
     assert awareness_share(phi, index([3]), index([0])) == pytest.approx(4 / 5)
     nothing = index([]).long()
-    assert awareness_share(torch.zeros(4), index([0]), index([1])) == .5
-    assert awareness_share(phi, nothing, index([1])) == 1e-4                # logit stays finite
+    assert awareness_share(torch.zeros(4), index([0]), index([1])) == 0.5
+    assert awareness_share(phi, nothing, index([1])) == 1e-4  # logit stays finite
     assert awareness_share(phi, index([1]), nothing) == 1 - 1e-4
 
 
@@ -176,9 +205,11 @@ def test_share_uses_the_mean_of_the_two_languages_and_counts_shared_neurons_once
     for pair in ("en-de", "zh-en"):
         lander.set_pair(pair)
         expected = shares(sets, pair)
-        assert {i: ffn.router.share for i, ffn in lander.partitioned.items()} == pytest.approx(expected, rel=1e-5)
+        assert {i: ffn.router.share for i, ffn in lander.partitioned.items()} == pytest.approx(
+            expected, rel=1e-5
+        )
     assert shares(sets, "en-de") != pytest.approx(shares(sets, "zh-en"), rel=1e-3)
-    sets.awareness = None                                               # without scores every neuron counts 1
+    sets.awareness = None  # without scores every neuron counts 1
     lander.unload()
     ffn = wrap(llama, sets, "corrected").partitioned[1]
     general, own = len(sets.general[1]), len(sets.pair("en-de")[1])
@@ -195,25 +226,38 @@ def test_gradients_reach_the_pair_only(base):
         for name, part in ffn.slices.items():
             mine = name == "general" or {"en", "de"} & set(name.split("+"))
             for p in part.parameters():
-                assert (p.grad is not None and p.grad.abs().sum() > 0) if mine else p.grad is None, (layer, name)
+                assert (
+                    (p.grad is not None and p.grad.abs().sum() > 0) if mine else p.grad is None
+                ), (layer, name)
         assert "zh" in ffn.slices and all(p.grad.abs().sum() > 0 for p in ffn.router.parameters())
 
 
 def test_a_language_may_be_named_like_a_method_of_modules(bloom, tmp_path):
-    """"to" is Tongan, and a method of every torch module; the other languages' keys in saved files stay as they are."""
+    """ "to" is Tongan, and a method of every torch module; the other languages' keys in saved files
+    stay as they are."""
     sets, plain = make_sets(bloom), copy.deepcopy(bloom)
     names = {"en": "en", "de": "de", "zh": "to"}
-    tongan = replace(sets, languages=[*names.values()], specific={names[x]: sets.specific[x] for x in names},
-                     awareness={names[x]: sets.awareness[x] for x in names})
+    tongan = replace(
+        sets,
+        languages=[*names.values()],
+        specific={names[x]: sets.specific[x] for x in names},
+        awareness={names[x]: sets.awareness[x] for x in names},
+    )
     lander = disturb(wrap(bloom, tongan, "learned", "en-to"))
     assert {"de", "de+to", "general", "to+"} <= set(lander.partitioned[1].slices)
-    trained = {name for name, part in lander.partitioned[1].slices.items() if lander.partitioned[1].active(name)}
+    trained = {
+        name
+        for name, part in lander.partitioned[1].slices.items()
+        if lander.partitioned[1].active(name)
+    }
     assert "to+" in trained and "de" not in trained
     same = disturb(wrap(copy.deepcopy(plain), sets, "learned", "en-zh"))
     for ours, theirs in zip(lander.partitioned.values(), same.partitioned.values()):
         assert ours.n_rest == theirs.n_rest and ours.router.share == theirs.router.share
     lander.save_pretrained(tmp_path)
-    assert torch.equal(logits(LanderModel.from_pretrained(plain, tmp_path).set_pair("en-to")), logits(lander))
+    assert torch.equal(
+        logits(LanderModel.from_pretrained(plain, tmp_path).set_pair("en-to")), logits(lander)
+    )
 
 
 def test_a_pair_must_be_set_before_the_forward_pass(bloom):

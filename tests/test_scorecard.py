@@ -1,4 +1,6 @@
-"""The scorecard on made-up result files: a clear win, no difference, a loss, missing files; departures and links that exist."""
+"""The scorecard on made-up result files: a clear win, no difference, a loss, missing files;
+departures and links that exist."""
+
 import json
 import lzma
 import random
@@ -9,47 +11,81 @@ from dataclasses import replace
 import pytest
 from sacrebleu.metrics import BLEU
 
-from lander_lite import evidence, scorecard
-from lander_lite.__main__ import configure, parse
-from lander_lite.claims_tuning import ABLATIONS, BASELINES, CONTROLS, FORGETTERS
+from lander_lite.cli import configure, parse
 from lander_lite.config import PACKAGE
-from lander_lite.departures import DEPARTURES
-from lander_lite.departures import as_markdown as departures_table
-from lander_lite.evidence import Difference, NotMeasured, Study, minus
-from lander_lite.exercises import check_10_not_worse
-from lander_lite.kinds import EPSILONS, GRID, LANDER, specs_of
-from lander_lite.methods import METHODS
-from lander_lite.scorecard import CLAIMS, NOT_YET, as_markdown, row, rules
+from lander_lite.course.exercises import check_10_not_worse
+from lander_lite.reproduction import evidence, scorecard
+from lander_lite.reproduction.claims.tuning import ABLATIONS, BASELINES, CONTROLS, FORGETTERS
+from lander_lite.reproduction.departures import DEPARTURES
+from lander_lite.reproduction.departures import as_markdown as departures_table
+from lander_lite.reproduction.evidence import Difference, NotMeasured, Study, minus
+from lander_lite.reproduction.methods import METHODS
+from lander_lite.reproduction.scorecard import CLAIMS, NOT_YET, as_markdown, row, rules
+from lander_lite.reproduction.specs import EPSILONS, GRID, LANDER, specs_of
 
 PAIRS = ["en-de", "de-en", "en-it", "it-en"]
 WORDS = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("o", "an", "ir", "ule")]
 MODEL = {"base_model": {"n_layers": 4}, "corpus": "0" * 16, "profile": "tiny-bloom"}
-REFERENCES = {pair: [" ".join(random.Random(f"{pair} {i}").choices(WORDS, k=9)) for i in range(20)] for pair in PAIRS[:2]}
+REFERENCES = {
+    pair: [" ".join(random.Random(f"{pair} {i}").choices(WORDS, k=9)) for i in range(20)]
+    for pair in PAIRS[:2]
+}
 BY_ID = {function.about["id"]: function for function in CLAIMS}
 
 
-def write(folder, kind, method, seed=0, bleu=40., name="", **content):
+def write(folder, kind, method, seed=0, bleu=40.0, name="", **content):
     """A result file; a number as `bleu` holds for every direction."""
     bleus = dict.fromkeys(PAIRS, bleu) if isinstance(bleu, float) else bleu
     path = folder / kind / f"{method}-{name}-seed{seed}.json"
     if kind == "main":
         path = folder / kind / f"{method}-seed{seed}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({
-        **MODEL, "kind": kind, "method": method, "seed": seed, "settings": {}, "train_pairs": [PAIRS], "learning_rate": .01, "curve": [],
-        "grid": {}, "mean": {"bleu": sum(bleus.values()) / len(bleus), "chrf": 50.},
-        "pairs": {pair: {"bleu": x} for pair, x in bleus.items()}, "perplexity": {"en": 5., "de": 6.}, "facts": {"en": .5}, **content}))
+    path.write_text(
+        json.dumps(
+            {
+                **MODEL,
+                "kind": kind,
+                "method": method,
+                "seed": seed,
+                "settings": {},
+                "train_pairs": [PAIRS],
+                "learning_rate": 0.01,
+                "curve": [],
+                "grid": {},
+                "mean": {"bleu": sum(bleus.values()) / len(bleus), "chrf": 50.0},
+                "pairs": {pair: {"bleu": x} for pair, x in bleus.items()},
+                "perplexity": {"en": 5.0, "de": 6.0},
+                "facts": {"en": 0.5},
+                **content,
+            }
+        )
+    )
 
 
 def main(folder, errors, seeds=3):
-    """Runs of kind main: errors {method: share of wrong words}; translations whose BLEU the result file gives."""
+    """Runs of kind main: errors {method: share of wrong words}; translations whose BLEU the result
+    file gives."""
     for method, share in errors.items():
         for seed in range(seeds if METHODS[method].build else 1):
             rng, outputs = random.Random(f"{method} {seed}"), {}
             for pair, lines in REFERENCES.items():
-                outputs[pair] = [" ".join("wrong" if rng.random() < share else word for word in line.split()) for line in lines]
-            write(folder, "main", method, seed, {p: BLEU().corpus_score(lines, [REFERENCES[p]]).score for p, lines in outputs.items()})
-            (folder / "main" / f"{method}-seed{seed}.hypotheses.xz").write_bytes(lzma.compress(json.dumps(outputs).encode()))
+                outputs[pair] = [
+                    " ".join("wrong" if rng.random() < share else word for word in line.split())
+                    for line in lines
+                ]
+            write(
+                folder,
+                "main",
+                method,
+                seed,
+                {
+                    p: BLEU().corpus_score(lines, [REFERENCES[p]]).score
+                    for p, lines in outputs.items()
+                },
+            )
+            (folder / "main" / f"{method}-seed{seed}.hypotheses.xz").write_bytes(
+                lzma.compress(json.dumps(outputs).encode())
+            )
 
 
 @pytest.fixture
@@ -63,97 +99,131 @@ def judge(id, study, second=None):
 
 # ---------------------------------------------------------------- differences
 def test_both_intervals_must_exclude_zero():
-    clear = Difference("b", (1., 1.1, .9), (.5, 1.5))
-    assert clear.above and not clear.below and clear.interval[0] == pytest.approx(.5)
-    assert not replace(clear, sentences=(-.1, 2.)).above                # the test sentences could explain it
-    assert not replace(clear, values=(3., -1., 1.)).above               # the seeds could
-    assert Difference("b", (-1., -1.1, -.9), (-1.5, -.5)).below
+    clear = Difference("b", (1.0, 1.1, 0.9), (0.5, 1.5))
+    assert clear.above and not clear.below and clear.interval[0] == pytest.approx(0.5)
+    assert not replace(clear, sentences=(-0.1, 2.0)).above  # the test sentences could explain it
+    assert not replace(clear, values=(3.0, -1.0, 1.0)).above  # the seeds could
+    assert Difference("b", (-1.0, -1.1, -0.9), (-1.5, -0.5)).below
 
 
 def test_seeds_are_matched_and_two_are_too_few():
-    assert minus("b", {0: 1., 1: 2., 2: 3., 7: 100.}, {2: 1., 1: 1., 0: 1., 5: 0.}).values == (0., 1., 2.)
+    assert minus(
+        "b", {0: 1.0, 1: 2.0, 2: 3.0, 7: 100.0}, {2: 1.0, 1: 1.0, 0: 1.0, 5: 0.0}
+    ).values == (0.0, 1.0, 2.0)
     with pytest.raises(NotMeasured, match="b: 2 of 3 seeds"):
-        minus("b", {0: 1., 1: 2.}, {0: 1., 1: 1., 2: 1.})
+        minus("b", {0: 1.0, 1: 2.0}, {0: 1.0, 1: 1.0, 2: 1.0})
 
 
-def test_the_bootstrap_is_kept_beside_the_results_until_a_translation_changes(study, tmp_path, monkeypatch):
-    main(tmp_path, {LANDER: .2, "full": .3, "zero-shot": .5})
+def test_the_bootstrap_is_kept_beside_the_results_until_a_translation_changes(
+    study, tmp_path, monkeypatch
+):
+    main(tmp_path, {LANDER: 0.2, "full": 0.3, "zero-shot": 0.5})
     first = study()
     found = {name: first.bootstrap(LANDER, name) for name in ("full", "zero-shot")}
-    assert all(0 < x["ci"][0] < x["delta"] < x["ci"][1] and x["p_two_sided"] < .05 for x in found.values())
+    assert all(
+        0 < x["ci"][0] < x["delta"] < x["ci"][1] and x["p_two_sided"] < 0.05 for x in found.values()
+    )
     first.save_bootstraps()
     monkeypatch.setattr(evidence, "paired_bootstrap", lambda *a, **k: pytest.fail("computed again"))
     assert {name: study().bootstrap(LANDER, name) for name in found} == found
-    main(tmp_path, {"full": .31})
+    main(tmp_path, {"full": 0.31})
     with pytest.raises(pytest.fail.Exception, match="computed again"):
         study().bootstrap(LANDER, "full")
 
 
 def test_translations_of_other_runs_are_refused(study, tmp_path):
-    main(tmp_path, {LANDER: .2, "full": .3})
-    write(tmp_path, "main", "full", 1, 99.)
+    main(tmp_path, {LANDER: 0.2, "full": 0.3})
+    write(tmp_path, "main", "full", 1, 99.0)
     with pytest.raises(ValueError, match="belong to other runs"):
         study().bootstrap(LANDER, "full")
 
 
 def test_a_diverged_run_and_its_partner_are_left_out(study, tmp_path):
-    main(tmp_path, {LANDER: .2, "full": .3}, seeds=4)
-    write(tmp_path, "main", "full", 1, 0., diverged="loss is nan")
+    main(tmp_path, {LANDER: 0.2, "full": 0.3}, seeds=4)
+    write(tmp_path, "main", "full", 1, 0.0, diverged="loss is nan")
     assert len(study().compare(LANDER, "full").values) == 3
 
 
 # ---------------------------------------------------------------- L7, L8, L14
 def test_a_clear_win_over_all_is_reproduced_and_one_equal_method_spoils_it(study, tmp_path):
-    main(tmp_path, {LANDER: .1} | dict.fromkeys([*BASELINES, *ABLATIONS, *CONTROLS], .3))
+    main(tmp_path, {LANDER: 0.1} | dict.fromkeys([*BASELINES, *ABLATIONS, *CONTROLS], 0.3))
     assert judge("L7", study()).verdict == judge("L8", study()).verdict == "reproduced"
     assert judge("L7", study()).seeds == 3
-    main(tmp_path, {"lora": .1, "random": .1})
+    main(tmp_path, {"lora": 0.1, "random": 0.1})
     for id, name in (("L7", "lora"), ("L8", "random")):
         result = judge(id, study())
-        assert result.verdict == "not reproduced" and result.measured.endswith(f"**Not met:** better than {name}")
+        assert result.verdict == "not reproduced" and result.measured.endswith(
+            f"**Not met:** better than {name}"
+        )
 
 
 def test_a_missing_method_or_seed_means_not_measured(study, tmp_path):
-    main(tmp_path, dict.fromkeys([LANDER, *BASELINES[:-1]], .3))
-    assert (judge("L7", study()).verdict, judge("L7", study()).measured) == (NOT_YET, "missing: main: five-shot")
-    main(tmp_path, dict.fromkeys(BASELINES, .3))
+    main(tmp_path, dict.fromkeys([LANDER, *BASELINES[:-1]], 0.3))
+    assert (judge("L7", study()).verdict, judge("L7", study()).measured) == (
+        NOT_YET,
+        "missing: main: five-shot",
+    )
+    main(tmp_path, dict.fromkeys(BASELINES, 0.3))
     assert judge("L7", study()).verdict == "not reproduced"
     (tmp_path / "main" / "lora-seed2.json").unlink()
     assert judge("L7", study()).measured == "missing: lora: 2 of 3 seeds"
 
 
 def test_the_second_architecture_and_the_low_resource_language_count_both(study, tmp_path):
-    main(tmp_path, {LANDER: .1} | dict.fromkeys([*BASELINES, *ABLATIONS, *CONTROLS], .3))
+    main(tmp_path, {LANDER: 0.1} | dict.fromkeys([*BASELINES, *ABLATIONS, *CONTROLS], 0.3))
 
     def low(method, seed, bleu, elsewhere):
-        write(tmp_path, "low-resource", method, seed, dict.fromkeys(PAIRS, elsewhere) | dict.fromkeys(["en-af", "af-en"], bleu))
+        write(
+            tmp_path,
+            "low-resource",
+            method,
+            seed,
+            dict.fromkeys(PAIRS, elsewhere) | dict.fromkeys(["en-af", "af-en"], bleu),
+        )
+
     for seed in range(3):
-        low(LANDER, seed, 30. + seed / 10, elsewhere=10.)      # what happens to the other directions is another claim
-        low("full", seed, 25. + seed / 5, elsewhere=50.)
+        low(
+            LANDER, seed, 30.0 + seed / 10, elsewhere=10.0
+        )  # what happens to the other directions is another claim
+        low("full", seed, 25.0 + seed / 5, elsewhere=50.0)
     assert judge("L14", study()).verdict == NOT_YET
     assert judge("L14", study(), study()).verdict == "reproduced"
     for seed in range(3):
-        low("full", seed, 30. - seed, elsewhere=0.)
+        low("full", seed, 30.0 - seed, elsewhere=0.0)
     assert judge("L14", study(), study()).measured.endswith("**Not met:** low-resource")
-    main(tmp_path, {"random": .1})
-    assert "L8 on the second architecture" in judge("L14", study(), study()).measured.split("Not met")[1]
+    main(tmp_path, {"random": 0.1})
+    assert (
+        "L8 on the second architecture"
+        in judge("L14", study(), study()).measured.split("Not met")[1]
+    )
 
 
 # ---------------------------------------------------------------- sweeps
 def sweep(folder, bleus, where="selected"):
     for k, bleu in bleus.items():
         for seed in range(3):
-            write(folder, "k", LANDER, seed, bleu + seed / 10, f"{where}{k}", settings={"k": k, "where": where})
+            write(
+                folder,
+                "k",
+                LANDER,
+                seed,
+                bleu + seed / 10,
+                f"{where}{k}",
+                settings={"k": k, "where": where},
+            )
 
 
 def test_a_small_k_must_beat_all_layers_and_random_ones(study, tmp_path):
-    sweep(tmp_path, {1: 30., 2: 40., 3: 35., 4: 34.})
-    assert judge("L2", study()).verdict == NOT_YET                      # no random layers yet
-    sweep(tmp_path, {1: 20., 2: 30., 3: 30.}, "random")
-    assert judge("L2", study()).verdict == "reproduced" and "best k = 2 of 4" in judge("L2", study()).measured
-    sweep(tmp_path, {2: 40.}, "random")
+    sweep(tmp_path, {1: 30.0, 2: 40.0, 3: 35.0, 4: 34.0})
+    assert judge("L2", study()).verdict == NOT_YET  # no random layers yet
+    sweep(tmp_path, {1: 20.0, 2: 30.0, 3: 30.0}, "random")
+    assert (
+        judge("L2", study()).verdict == "reproduced"
+        and "best k = 2 of 4" in judge("L2", study()).measured
+    )
+    sweep(tmp_path, {2: 40.0}, "random")
     assert judge("L2", study()).measured.endswith("**Not met:** better than random layers")
-    sweep(tmp_path, {4: 50.})
+    sweep(tmp_path, {4: 50.0})
     assert "best k at most 2" in judge("L2", study()).measured.split("Not met")[1]
 
 
@@ -161,104 +231,212 @@ def test_epsilon_must_beat_both_neighbours(study, tmp_path):
     def go(bleus):
         for value, bleu in zip(EPSILONS, bleus):
             for seed in range(3):
-                write(tmp_path, "epsilon", LANDER, seed, bleu + seed / 10, f"{value}", settings={"epsilon": value})
+                write(
+                    tmp_path,
+                    "epsilon",
+                    LANDER,
+                    seed,
+                    bleu + seed / 10,
+                    f"{value}",
+                    settings={"epsilon": value},
+                )
         return judge("L6", study())
-    assert go([30., 31., 32., 34., 33.]).verdict == "reproduced"
-    assert go([30., 31., 32., 34., 34.]).measured.endswith("**Not met:** better than 0.95")
-    assert "highest mean" in go([39., 31., 32., 34., 33.]).measured.split("Not met")[1]
+
+    assert go([30.0, 31.0, 32.0, 34.0, 33.0]).verdict == "reproduced"
+    assert go([30.0, 31.0, 32.0, 34.0, 34.0]).measured.endswith("**Not met:** better than 0.95")
+    assert "highest mean" in go([39.0, 31.0, 32.0, 34.0, 33.0]).measured.split("Not met")[1]
 
 
 def test_a_router_is_stable_if_nothing_diverges_and_seeds_agree_as_without_it(study, tmp_path):
     def go(spread, **diverged):
-        for method, width in {"lander-none": 1., LANDER: spread}.items():
+        for method, width in {"lander-none": 1.0, LANDER: spread}.items():
             for rate in GRID[2:]:
                 for seed in range(3):
-                    write(tmp_path, "router", method, seed, 40. + width * seed, f"{rate}", learning_rate=rate, **diverged)
+                    write(
+                        tmp_path,
+                        "router",
+                        method,
+                        seed,
+                        40.0 + width * seed,
+                        f"{rate}",
+                        learning_rate=rate,
+                        **diverged,
+                    )
         return judge("L10", study())
-    assert go(1.5).verdict == "reproduced" and go(3.).verdict == "not reproduced"
-    write(tmp_path, "router", LANDER, 3, 0., "0.03", learning_rate=.03, diverged="loss is nan")
-    result = go(1.)
+
+    assert go(1.5).verdict == "reproduced" and go(3.0).verdict == "not reproduced"
+    write(tmp_path, "router", LANDER, 3, 0.0, "0.03", learning_rate=0.03, diverged="loss is nan")
+    result = go(1.0)
     assert result.verdict == "not reproduced" and "1 of 10 runs diverged" in result.measured
 
 
 # ---------------------------------------------------------------- transfer and forgetting
 def test_transfer_is_read_off_the_diagonal(study, tmp_path):
     def go(own, others):
-        write(tmp_path, "matrix", "zero-shot", bleu=20.)
+        write(tmp_path, "matrix", "zero-shot", bleu=20.0)
         for method in (LANDER, "full"):
             for seed in range(3):
                 for trained in PAIRS:
-                    bleu = {pair: 20. + seed / 10 + (own if pair == trained else others) for pair in PAIRS}
-                    write(tmp_path, "matrix", method, seed, bleu, trained, settings={"pair": trained}, train_pairs=[[trained]])
+                    bleu = {
+                        pair: 20.0 + seed / 10 + (own if pair == trained else others)
+                        for pair in PAIRS
+                    }
+                    write(
+                        tmp_path,
+                        "matrix",
+                        method,
+                        seed,
+                        bleu,
+                        trained,
+                        settings={"pair": trained},
+                        train_pairs=[[trained]],
+                    )
         return judge("L11", study())
-    assert go(own=10., others=2.).verdict == "reproduced"
-    assert go(own=50., others=-1.).verdict == "not reproduced"
+
+    assert go(own=10.0, others=2.0).verdict == "reproduced"
+    assert go(own=50.0, others=-1.0).verdict == "not reproduced"
     (tmp_path / "matrix" / f"{LANDER}-en-de-seed0.json").unlink()
-    assert judge("L11", study()).verdict == NOT_YET                     # an incomplete matrix is no matrix
+    assert judge("L11", study()).verdict == NOT_YET  # an incomplete matrix is no matrix
 
 
-def forgetting(folder, lost, gain=10., backward=-1.):
+def forgetting(folder, lost, gain=10.0, backward=-1.0):
     """Runs of kinds forgetting and sequence: lost {method: BLEU on the directions not trained}."""
-    write(folder, "forgetting", "zero-shot", bleu=40.)
+    write(folder, "forgetting", "zero-shot", bleu=40.0)
     for method, loss in lost.items():
         for seed in range(3):
-            bleu = {pair: 40. + (gain if pair in PAIRS[:2] else -loss) + seed / 100 for pair in PAIRS}
+            bleu = {
+                pair: 40.0 + (gain if pair in PAIRS[:2] else -loss) + seed / 100 for pair in PAIRS
+            }
             write(folder, "forgetting", method, seed, bleu, train_pairs=[PAIRS[:2]])
-            stages = [{"bleu": {pair: 50. + seed / 100 + (backward - loss) * (j > i) for i, pair in enumerate(PAIRS)}}
-                      for j in range(len(PAIRS))]
-            write(folder, "sequence", method, seed, bleu, train_pairs=[[pair] for pair in PAIRS], curve=stages)
+            stages = [
+                {
+                    "bleu": {
+                        pair: 50.0 + seed / 100 + (backward - loss) * (j > i)
+                        for i, pair in enumerate(PAIRS)
+                    }
+                }
+                for j in range(len(PAIRS))
+            ]
+            write(
+                folder,
+                "sequence",
+                method,
+                seed,
+                bleu,
+                train_pairs=[[pair] for pair in PAIRS],
+                curve=stages,
+            )
 
 
 def test_less_forgetting_must_hold_against_each_method(study, tmp_path):
-    forgetting(tmp_path, {LANDER: 1.} | dict.fromkeys(FORGETTERS, 5.))
+    forgetting(tmp_path, {LANDER: 1.0} | dict.fromkeys(FORGETTERS, 5.0))
     result = judge("L12", study())
-    assert result.verdict == "reproduced" and "lora +4.0 [+4.0, +4.0] at equal updates, +4.0 " in result.measured
-    forgetting(tmp_path, {"full-kl": 1.})
+    assert (
+        result.verdict == "reproduced"
+        and "lora +4.0 [+4.0, +4.0] at equal updates, +4.0 " in result.measured
+    )
+    forgetting(tmp_path, {"full-kl": 1.0})
     assert judge("L12", study()).verdict == "not reproduced"
     (tmp_path / "sequence" / "lora--seed0.json").unlink()
     assert judge("L12", study()).verdict == NOT_YET
 
 
 def test_losing_less_because_of_learning_less_is_not_enough(study, tmp_path):
-    forgetting(tmp_path, dict.fromkeys(FORGETTERS, 6.), gain=20.)
-    forgetting(tmp_path, {LANDER: 4.}, gain=10.)
+    forgetting(tmp_path, dict.fromkeys(FORGETTERS, 6.0), gain=20.0)
+    forgetting(tmp_path, {LANDER: 4.0}, gain=10.0)
     result = judge("L12", study())
-    assert result.verdict == "not reproduced" and "full +2.0 [+2.0, +2.0] at equal updates, -1.0 [" in result.measured
+    assert (
+        result.verdict == "not reproduced"
+        and "full +2.0 [+2.0, +2.0] at equal updates, -1.0 [" in result.measured
+    )
 
 
 # ---------------------------------------------------------------- layers, scores, sets and gates
-HIGH, LOW = {"mean": .9, "low": .8, "high": 1., "n": 5}, {"mean": .1, "low": -.1, "high": .2, "n": 5}
-CHANCE = {"mean": .1, "low": 0., "high": .2}
-LOG = {"log": HIGH, "geometric_mean": 2., "control_random": CHANCE}
+HIGH, LOW = (
+    {"mean": 0.9, "low": 0.8, "high": 1.0, "n": 5},
+    {"mean": 0.1, "low": -0.1, "high": 0.2, "n": 5},
+)
+CHANCE = {"mean": 0.1, "low": 0.0, "high": 0.2}
+LOG = {"log": HIGH, "geometric_mean": 2.0, "control_random": CHANCE}
 ANALYSES = {
-    "layers": {"k": 2, "layers": [1, 2, 3, 4], "measures": {
-        "signed": {"top": [3, 4], "pooled": [1, 2, 3, 4], "rank_correlation": {"mean": .9, "held_out": HIGH, "control_shuffled": CHANCE},
-                   "share_of_change": {"held_out": HIGH}}, "absolute": {"pooled": [1, 2, 4, 3]}, "cosine": {"pooled": [1, 3, 2, 4]}}},
-    "ablation": {"draws": 3, "beats_activation": HIGH, "rank_correlation_with_exact": {
-        "awareness": HIGH, "awareness_of_other_sentences": HIGH, "control_activation": LOW, "control_random": LOW},
-        "tenths": {"top_minus_random": HIGH, "top_minus_top_by_activation": HIGH}},
-    "silhouette": {"selected_layers": {"specific": HIGH}, "specific_minus": {"general": HIGH, "control_random": HIGH,
-                                                                             "control_highest_score": LOW}},
-    "switching": {"sets": ["en", "de", "zh"], "hurt_most": ["en", "de"], "own_minus_others": HIGH, "own_minus_random": HIGH,
-                  "control_random": [{"own_minus_others": LOW}]},
-    "gates": {"seeds": 3, "moved": HIGH, "spread_over_tokens": HIGH, "learned_minus": {"control_constant": {
-        "over_seeds": HIGH, "paired_bootstrap": {"ci": [.1, .5]}}}},
-    "profile": {"own_over_other_texts": {"awareness": LOG, "activation": LOG},
-                "top_tokens_in_own_texts": {"specific": .8, "control_random": CHANCE}}}
-BREAKS = [("L1", "layers", "measures signed rank_correlation mean", .7), ("L1", "layers", "measures signed rank_correlation held_out", LOW),
-          ("L1", "layers", "measures signed share_of_change held_out mean", .6), ("L1", "layers", "measures cosine pooled", [4, 3, 2, 1]),
-          ("L3", "ablation", "rank_correlation_with_exact awareness low", .4), ("L3", "ablation", "beats_activation low", .4),
-          ("L3", "ablation", "tenths top_minus_top_by_activation", LOW), ("L4", "silhouette", "specific_minus general", LOW),
-          ("L4", "silhouette", "specific_minus control_random", LOW), ("L5", "switching", "hurt_most", ["en"]),
-          ("L5", "switching", "own_minus_random", LOW), ("L5", "switching", "control_random", [{"own_minus_others": HIGH}]),
-          ("L9", "gates", "learned_minus control_constant paired_bootstrap ci", [-.1, .5]),
-          ("L13", "profile", "own_over_other_texts activation control_random high", 3.),
-          ("L13", "profile", "top_tokens_in_own_texts control_random high", .9)]
+    "layers": {
+        "k": 2,
+        "layers": [1, 2, 3, 4],
+        "measures": {
+            "signed": {
+                "top": [3, 4],
+                "pooled": [1, 2, 3, 4],
+                "rank_correlation": {"mean": 0.9, "held_out": HIGH, "control_shuffled": CHANCE},
+                "share_of_change": {"held_out": HIGH},
+            },
+            "absolute": {"pooled": [1, 2, 4, 3]},
+            "cosine": {"pooled": [1, 3, 2, 4]},
+        },
+    },
+    "ablation": {
+        "draws": 3,
+        "beats_activation": HIGH,
+        "rank_correlation_with_exact": {
+            "awareness": HIGH,
+            "awareness_of_other_sentences": HIGH,
+            "control_activation": LOW,
+            "control_random": LOW,
+        },
+        "tenths": {"top_minus_random": HIGH, "top_minus_top_by_activation": HIGH},
+    },
+    "silhouette": {
+        "selected_layers": {"specific": HIGH},
+        "specific_minus": {"general": HIGH, "control_random": HIGH, "control_highest_score": LOW},
+    },
+    "switching": {
+        "sets": ["en", "de", "zh"],
+        "hurt_most": ["en", "de"],
+        "own_minus_others": HIGH,
+        "own_minus_random": HIGH,
+        "control_random": [{"own_minus_others": LOW}],
+    },
+    "gates": {
+        "seeds": 3,
+        "moved": HIGH,
+        "spread_over_tokens": HIGH,
+        "learned_minus": {
+            "control_constant": {"over_seeds": HIGH, "paired_bootstrap": {"ci": [0.1, 0.5]}}
+        },
+    },
+    "profile": {
+        "own_over_other_texts": {"awareness": LOG, "activation": LOG},
+        "top_tokens_in_own_texts": {"specific": 0.8, "control_random": CHANCE},
+    },
+}
+BREAKS = [
+    ("L1", "layers", "measures signed rank_correlation mean", 0.7),
+    ("L1", "layers", "measures signed rank_correlation held_out", LOW),
+    ("L1", "layers", "measures signed share_of_change held_out mean", 0.6),
+    ("L1", "layers", "measures cosine pooled", [4, 3, 2, 1]),
+    ("L3", "ablation", "rank_correlation_with_exact awareness low", 0.4),
+    ("L3", "ablation", "beats_activation low", 0.4),
+    ("L3", "ablation", "tenths top_minus_top_by_activation", LOW),
+    ("L4", "silhouette", "specific_minus general", LOW),
+    ("L4", "silhouette", "specific_minus control_random", LOW),
+    ("L5", "switching", "hurt_most", ["en"]),
+    ("L5", "switching", "own_minus_random", LOW),
+    ("L5", "switching", "control_random", [{"own_minus_others": HIGH}]),
+    ("L9", "gates", "learned_minus control_constant paired_bootstrap ci", [-0.1, 0.5]),
+    ("L13", "profile", "own_over_other_texts activation control_random high", 3.0),
+    ("L13", "profile", "top_tokens_in_own_texts control_random high", 0.9),
+]
 
 
-@pytest.mark.parametrize("id, name, path, value", BREAKS, ids=[f"{id} {path}" for id, _, path, _ in BREAKS])
+@pytest.mark.parametrize(
+    "id, name, path, value", BREAKS, ids=[f"{id} {path}" for id, _, path, _ in BREAKS]
+)
 def test_a_claim_about_neurons_needs_each_of_its_parts(study, tmp_path, id, name, path, value):
-    main(tmp_path, {"lander-learned": .1, LANDER: .2, "lander-literal": .3, "lander-none": .3} if id == "L9" else {})
+    main(
+        tmp_path,
+        {"lander-learned": 0.1, LANDER: 0.2, "lander-literal": 0.3, "lander-none": 0.3}
+        if id == "L9"
+        else {},
+    )
     content = json.loads(json.dumps(ANALYSES[name]))
     (tmp_path / "analysis").mkdir()
     file = tmp_path / "analysis" / f"{name}.json"
@@ -270,11 +448,13 @@ def test_a_claim_about_neurons_needs_each_of_its_parts(study, tmp_path, id, name
         place = place[key]
     place[last] = value
     file.write_text(json.dumps(content))
-    assert judge(id, study()).verdict == "not reproduced" and "Not met" in judge(id, study()).measured
+    assert (
+        judge(id, study()).verdict == "not reproduced" and "Not met" in judge(id, study()).measured
+    )
 
 
 def test_a_gate_that_only_beats_the_constant_one_is_not_enough(study, tmp_path):
-    main(tmp_path, dict.fromkeys(["lander-learned", LANDER, "lander-literal", "lander-none"], .3))
+    main(tmp_path, dict.fromkeys(["lander-learned", LANDER, "lander-literal", "lander-none"], 0.3))
     (tmp_path / "analysis").mkdir()
     (tmp_path / "analysis" / "gates.json").write_text(json.dumps(ANALYSES["gates"]))
     assert judge("L9", study()).measured.endswith("**Not met:** better than no router")
@@ -285,8 +465,14 @@ def test_the_exercise_takes_the_solution_and_no_other(capsys):
     check_10_not_worse(None)
     check_10_not_worse(lambda difference, margin: difference.interval[0] > -margin)
     assert "Not answered yet" in (shown := capsys.readouterr().out) and "Correct" in shown
-    for wrong in (lambda d, margin: d.above, lambda d, margin: not d.below, lambda d, margin: d.mean > -margin,
-                  lambda d, margin: d.seeds[0] > -margin, lambda d, margin: d.sentences[0] > -margin, lambda d, margin: d.interval[0] > -1):
+    for wrong in (
+        lambda d, margin: d.above,
+        lambda d, margin: not d.below,
+        lambda d, margin: d.mean > -margin,
+        lambda d, margin: d.seeds[0] > -margin,
+        lambda d, margin: d.sentences[0] > -margin,
+        lambda d, margin: d.interval[0] > -1,
+    ):
         with pytest.raises(AssertionError):
             check_10_not_worse(wrong)
 
@@ -294,10 +480,18 @@ def test_the_exercise_takes_the_solution_and_no_other(capsys):
 # ---------------------------------------------------------------- the table
 def test_the_table_covers_all_claims_and_says_what_is_missing(tmp_path):
     rows = scorecard.scorecard(tmp_path)
-    assert [row.id for row in rows] == [f"{paper}{number}" for paper, n in (("L", 14), ("S", 5), ("P", 3)) for number in range(1, n + 1)]
-    assert {row.verdict for row in rows} == {NOT_YET} and all(row.measured.startswith("missing: ") for row in rows)
+    assert [row.id for row in rows] == [
+        f"{paper}{number}"
+        for paper, n in (("L", 14), ("S", 5), ("P", 3))
+        for number in range(1, n + 1)
+    ]
+    assert {row.verdict for row in rows} == {NOT_YET} and all(
+        row.measured.startswith("missing: ") for row in rows
+    )
     table = as_markdown(rows)
-    assert {line.count(" | ") for line in table.splitlines()} == {7} and len(rules(rows).splitlines()) == len(rows)
+    assert {line.count(" | ") for line in table.splitlines()} == {7} and len(
+        rules(rows).splitlines()
+    ) == len(rows)
     assert all(row.rule and row.paper and row.control for row in rows)
 
 
@@ -306,8 +500,13 @@ def test_a_claim_without_parts_is_not_testable(tmp_path):
     def other(study, second):
         """No rule."""
         return evidence.Finding("nothing", {}, control="none")
+
     [row] = scorecard.scorecard(tmp_path, claims=[other])
-    assert (row.verdict, row.control, row.rule) == ("not testable here", "a control: none", "No rule.")
+    assert (row.verdict, row.control, row.rule) == (
+        "not testable here",
+        "a control: none",
+        "No rule.",
+    )
 
 
 def test_every_claim_names_a_heading_that_is_there():
@@ -316,38 +515,66 @@ def test_every_claim_names_a_heading_that_is_there():
         path = PACKAGE.parent / "notebooks" / name
         if anchor and path.is_file():
             cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-            text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-            assert anchor in [heading.replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", text, flags=re.M)], f"{name}: {anchor}"
+            text = "\n".join(
+                "".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"
+            )
+            assert anchor in [
+                heading.replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", text, flags=re.M)
+            ], f"{name}: {anchor}"
 
 
 # ---------------------------------------------------------------- explanations
 def test_explanations_say_what_the_files_say_and_nothing_else(study, tmp_path):
     assert scorecard.explanations(study()) == [] and scorecard.steps(study()) == {}
     methods = ("full", "layers", "lander-none", LANDER, "lander-literal", "random", "lora")
-    for number, (method, trainable) in enumerate(zip(methods, (1000, 500, 499, 499, 499, 499, 100))):
+    for number, (method, trainable) in enumerate(
+        zip(methods, (1000, 500, 499, 499, 499, 499, 100))
+    ):
         for seed in range(3):
-            write(tmp_path, "main", method, seed, 40. - number + seed / 9 * (number > 1), trainable=trainable, grid={".001": 1, ".01": 2})
+            write(
+                tmp_path,
+                "main",
+                method,
+                seed,
+                40.0 - number + seed / 9 * (number > 1),
+                trainable=trainable,
+                grid={".001": 1, ".01": 2},
+            )
     text = "\n".join(scorecard.explanations(study()))
-    assert "Only the selected layers: -1.0 [-1.0, -1.0] BLEU, a loss, with 50% of the scalars" in text and "trains 99.8% of" in text
-    assert "LoRA" not in text and "in all" not in text                  # LoRA is behind; kind k is missing
-    assert "Best learning rate at an end of its grid, so that one beyond may be better: full 0.01, " in text
+    assert (
+        "Only the selected layers: -1.0 [-1.0, -1.0] BLEU, a loss, with 50% of the scalars" in text
+        and "trains 99.8% of" in text
+    )
+    assert "LoRA" not in text and "in all" not in text  # LoRA is behind; kind k is missing
+    assert (
+        "Best learning rate at an end of its grid, so that one beyond may be better: full 0.01, "
+        in text
+    )
     found = scorecard.steps(study())
-    assert sum(found[name].mean for name in scorecard.STEPS) == pytest.approx(study().difference("main", LANDER, "full").mean)
+    assert sum(found[name].mean for name in scorecard.STEPS) == pytest.approx(
+        study().difference("main", LANDER, "full").mean
+    )
     for seed in range(3):
-        write(tmp_path, "main", "lora", seed, 60. + seed, trainable=100)
+        write(tmp_path, "main", "lora", seed, 60.0 + seed, trainable=100)
     assert "the number of scalars is not the reason" in "\n".join(scorecard.explanations(study()))
 
 
 # ---------------------------------------------------------------- departures
-@pytest.mark.parametrize("departure", [d for d in DEPARTURES if d.switch], ids=lambda departure: departure.point)
+@pytest.mark.parametrize(
+    "departure", [d for d in DEPARTURES if d.switch], ids=lambda departure: departure.point
+)
 def test_a_departures_switch_is_a_command_that_is_accepted(departure):
     options = parse(shlex.split(departure.switch))
     config, _ = configure(options)
     if options.step == "study":
-        assert specs_of(options.kinds.split(","), options.methods and options.methods.split(","), 1, config)
+        assert specs_of(
+            options.kinds.split(","), options.methods and options.methods.split(","), 1, config
+        )
 
 
 def test_the_departures_table():
     table = departures_table()
-    assert len(table.splitlines()) == len(DEPARTURES) + 2 and {line.count(" | ") for line in table.splitlines()} == {5}
+    assert len(table.splitlines()) == len(DEPARTURES) + 2 and {
+        line.count(" | ") for line in table.splitlines()
+    } == {5}
     assert sum(not d.switch for d in DEPARTURES) <= 6 and "no option" in table

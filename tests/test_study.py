@@ -1,4 +1,6 @@
-"""A study on a toy configuration: result files, resuming, refusing, a run that diverges, every kind."""
+"""A study on a toy configuration: result files, resuming, refusing, a run that diverges, every
+kind."""
+
 import json
 import lzma
 
@@ -6,18 +8,18 @@ import pytest
 import torch
 from lander_helpers import quick
 
-from lander_lite import kinds
 from lander_lite.awareness import score_awareness
-from lander_lite.baselines import count_trainable
 from lander_lite.config import LanderConfig
-from lander_lite.kinds import DEFAULT_METHODS, GRID, KINDS, grid_specs, specs_of
-from lander_lite.lab import Lab, corpus_hash
 from lander_lite.layers import detect_layers
-from lander_lite.methods import METHODS, TUNED
 from lander_lite.neurons import categorize
-from lander_lite.results import by_setting, load_hypotheses, load_results, summary
-from lander_lite.runs import run
-from lander_lite.study import study
+from lander_lite.reproduction import specs as kinds
+from lander_lite.reproduction.baselines import count_trainable
+from lander_lite.reproduction.lab import Lab, corpus_hash
+from lander_lite.reproduction.methods import METHODS, TUNED
+from lander_lite.reproduction.results import by_setting, load_hypotheses, load_results, summary
+from lander_lite.reproduction.runs import run
+from lander_lite.reproduction.specs import DEFAULT_METHODS, GRID, KINDS, grid_specs, specs_of
+from lander_lite.reproduction.study import study
 
 MODULE, LAB = run.__globals__, Lab.translations.__globals__
 
@@ -27,13 +29,21 @@ def config(bloom, tokenizer, corpus, tmp_path):
     """Six sentences, four directions, one selected layer, three updates."""
     bloom.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
-    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps({"translation": row}) + "\n" for row in corpus["translation"]))
+    (tmp_path / "corpus.jsonl").write_text(
+        "".join(json.dumps({"translation": row}) + "\n" for row in corpus["translation"])
+    )
     facts = [{"lang": lang, "prompt": "The cat", "answer": "dog"} for lang in ("en", "de")]
     (tmp_path / "facts.jsonl").write_text("".join(json.dumps(fact) + "\n" for fact in facts))
     config, path = LanderConfig(profile="tiny-bloom"), str(tmp_path / "corpus.jsonl")
-    for key, value in {"model.name_or_path": str(tmp_path / "model"), "corpus.train": path, "corpus.valid": path, "corpus.test": path,
-                       "corpus.languages": ["en", "de", "zh"], "corpus.pairs": ["en-de", "zh-en", "en-zh", "de-en"],
-                       "layers.k": 1}.items():
+    for key, value in {
+        "model.name_or_path": str(tmp_path / "model"),
+        "corpus.train": path,
+        "corpus.valid": path,
+        "corpus.test": path,
+        "corpus.languages": ["en", "de", "zh"],
+        "corpus.pairs": ["en-de", "zh-en", "en-zh", "de-en"],
+        "layers.k": 1,
+    }.items():
         config.set(key, value)
     config.model.architecture = {"num_hidden_layers": 4}
     config.finetune = quick(updates=4)
@@ -44,7 +54,11 @@ def config(bloom, tokenizer, corpus, tmp_path):
 def short_outputs(monkeypatch):
     """Two tokens a sentence: a random model never stops by itself."""
     real = LAB["evaluate"]
-    monkeypatch.setitem(LAB, "evaluate", lambda *a, **k: real(*a, **{**k, "max_new_tokens": 2, "bootstrap": min(k["bootstrap"], 5)}))
+    monkeypatch.setitem(
+        LAB,
+        "evaluate",
+        lambda *a, **k: real(*a, **{**k, "max_new_tokens": 2, "bootstrap": min(k["bootstrap"], 5)}),
+    )
 
 
 def trainings(monkeypatch):
@@ -54,19 +68,35 @@ def trainings(monkeypatch):
     def caught(model, tokenizer, corpus, pairs, settings, **keys):
         calls.append((settings.seed, settings.learning_rate, settings.updates, *pairs))
         return real(model, tokenizer, corpus, pairs, settings, **keys)
+
     monkeypatch.setitem(MODULE, "finetune", caught)
     return calls
 
 
 def go(config, out, methods, **keys):
-    return study(config, methods, **{"seeds": 1, "grid": [.001, .01], "valid_sentences": 2, "output_dir": out, **keys})
+    return study(
+        config,
+        methods,
+        **{"seeds": 1, "grid": [0.001, 0.01], "valid_sentences": 2, "output_dir": out, **keys},
+    )
 
 
-@pytest.mark.parametrize("keys, message", [
-    ({"methods": ["full", "lander"]}, "unknown method 'lander'.*; methods: zero-shot, .*lander-learned"),
-    ({"kinds": ["man"]}, "unknown kind 'man'.*main.*; kinds: main, k, epsilon"), ({"seeds": 0}, "seeds = 0"),
-    ({"kinds": ["k"], "methods": ["magnitude"]}, "magnitude .*is not of the kind 'k'; try lander-corrected"),
-    ({"methods": ["sparse"]}, "sparse .*is not of the kind 'main'; try zero-shot")])
+@pytest.mark.parametrize(
+    "keys, message",
+    [
+        (
+            {"methods": ["full", "lander"]},
+            "unknown method 'lander'.*; methods: zero-shot, .*lander-learned",
+        ),
+        ({"kinds": ["man"]}, "unknown kind 'man'.*main.*; kinds: main, k, epsilon"),
+        ({"seeds": 0}, "seeds = 0"),
+        (
+            {"kinds": ["k"], "methods": ["magnitude"]},
+            "magnitude .*is not of the kind 'k'; try lander-corrected",
+        ),
+        ({"methods": ["sparse"]}, "sparse .*is not of the kind 'main'; try zero-shot"),
+    ],
+)
 def test_unknown_names_are_refused_before_anything_is_loaded(keys, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         study(LanderConfig(), **keys, output_dir=tmp_path / "out")
@@ -82,20 +112,38 @@ def test_results_are_written_and_a_stopped_study_goes_on(config, tmp_path, monke
     out, calls, pairs = tmp_path / "out", trainings(monkeypatch), tuple(config.corpus.pairs)
     results = go(config, out, ["zero-shot", "lander-none"], seeds=2)
     names = ["lander-none-seed0", "lander-none-seed1", "zero-shot-seed0"]
-    assert sorted(path.stem for path in (out / "main").glob("*.json")) == names and len(results) == 3
+    assert (
+        sorted(path.stem for path in (out / "main").glob("*.json")) == names and len(results) == 3
+    )
     assert load_results(out) == [results[1], results[2], results[0]]
     best = results[1]["learning_rate"]
-    assert calls == [(0, .001, 4, *pairs), (0, .01, 4, *pairs), (0, best, 4, *pairs), (1, best, 4, *pairs)]    # one grid for all seeds
+    assert calls == [
+        (0, 0.001, 4, *pairs),
+        (0, 0.01, 4, *pairs),
+        (0, best, 4, *pairs),
+        (1, best, 4, *pairs),
+    ]  # one grid for all seeds
     assert results[1]["grid"] == results[2]["grid"] and set(results[1]["grid"]) == {"0.001", "0.01"}
     assert results[1]["grid"][str(best)] == max(results[1]["grid"].values())
     for result in results:
-        assert set(result["pairs"]) == set(pairs) and all(pair["n"] == 6 for pair in result["pairs"].values())
-        assert result["mean"]["bleu"] == pytest.approx(sum(pair["bleu"] for pair in result["pairs"].values()) / 4)
+        assert set(result["pairs"]) == set(pairs) and all(
+            pair["n"] == 6 for pair in result["pairs"].values()
+        )
+        assert result["mean"]["bleu"] == pytest.approx(
+            sum(pair["bleu"] for pair in result["pairs"].values()) / 4
+        )
         assert result["base_model"]["d_ff"] == 128 and "diverged" not in result
-        assert set(result["perplexity"]) == {"en", "de", "zh"} and set(result["facts"]) == {"en", "de"}
+        assert set(result["perplexity"]) == {"en", "de", "zh"} and set(result["facts"]) == {
+            "en",
+            "de",
+        }
         assert load_hypotheses(out, result["method"], result["seed"]).keys() == set(pairs)
-    assert results[1]["trainable"] > 0 == results[0]["updates"] and results[1]["updates"] == 4 and results[0]["learning_rate"] is None
-    assert results[1]["loss"] != results[2]["loss"]                         # another seed, another order of the data
+    assert (
+        results[1]["trainable"] > 0 == results[0]["updates"]
+        and results[1]["updates"] == 4
+        and results[0]["learning_rate"] is None
+    )
+    assert results[1]["loss"] != results[2]["loss"]  # another seed, another order of the data
     assert results[1]["perplexity"] != results[0]["perplexity"]
     assert not (out / "unfinished").exists() or not list((out / "unfinished").rglob("state.json"))
 
@@ -103,40 +151,55 @@ def test_results_are_written_and_a_stopped_study_goes_on(config, tmp_path, monke
     calls.clear()
     assert go(config, out, ["zero-shot", "lander-none"], seeds=2) == results
     assert calls == [] and {path: path.stat().st_mtime_ns for path in out.rglob("*.*")} == stamps
-    (out / "main" / "lander-none-seed1.json").unlink()                      # stopped before the second seed was done
+    (out / "main" / "lander-none-seed1.json").unlink()  # stopped before the second seed was done
     again = go(config, out, ["zero-shot", "lander-none"], seeds=2)
-    assert calls == [(1, best, 4, *pairs)] and again[2]["loss"] == results[2]["loss"] and again[2]["pairs"] == results[2]["pairs"]
+    assert (
+        calls == [(1, best, 4, *pairs)]
+        and again[2]["loss"] == results[2]["loss"]
+        and again[2]["pairs"] == results[2]["pairs"]
+    )
 
 
 def test_an_unfinished_run_resumes_from_its_checkpoint(config, tmp_path, monkeypatch):
     config.finetune = quick(updates=4, save_every=2)
-    whole = go(config, tmp_path / "whole", ["full"], grid=[.01])
+    whole = go(config, tmp_path / "whole", ["full"], grid=[0.01])
     real = torch.optim.AdamW.step
     steps = []
 
     def killed(self, *a, **k):
         steps.append(1)
-        if len(steps) == 4 + 3:                                             # the grid's four updates, then in the third of the run
+        if len(steps) == 4 + 3:  # the grid's four updates, then in the third of the run
             raise KeyboardInterrupt
         return real(self, *a, **k)
+
     monkeypatch.setattr(torch.optim.AdamW, "step", killed)
     with pytest.raises(KeyboardInterrupt):
-        go(config, tmp_path / "cut", ["full"], grid=[.01])
-    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *a, **k: steps.append(1) or real(self, *a, **k))
+        go(config, tmp_path / "cut", ["full"], grid=[0.01])
+    monkeypatch.setattr(
+        torch.optim.AdamW, "step", lambda self, *a, **k: steps.append(1) or real(self, *a, **k)
+    )
     steps.clear()
-    again = go(config, tmp_path / "cut", ["full"], grid=[.01])
-    assert len(steps) == 2                                                  # updates 3 and 4; the grid's file was kept
+    again = go(config, tmp_path / "cut", ["full"], grid=[0.01])
+    assert len(steps) == 2  # updates 3 and 4; the grid's file was kept
     assert again[0]["loss"] == whole[0]["loss"] and again[0]["pairs"] == whole[0]["pairs"]
 
 
-@pytest.mark.parametrize("key, value", [("base_model", {"d_ff": 1}), ("corpus", "0" * 16), ("neuron_sets", "0"), ("updates", 7)])
-def test_a_result_of_another_version_is_refused_with_the_command_that_remakes_it(key, value, config, tmp_path):
-    go(config, tmp_path, ["full"], grid=[.01])
+@pytest.mark.parametrize(
+    "key, value",
+    [("base_model", {"d_ff": 1}), ("corpus", "0" * 16), ("neuron_sets", "0"), ("updates", 7)],
+)
+def test_a_result_of_another_version_is_refused_with_the_command_that_remakes_it(
+    key, value, config, tmp_path
+):
+    go(config, tmp_path, ["full"], grid=[0.01])
     path = tmp_path / "main" / "full-seed0.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
-    message = f"full-seed0.json was made with another {key}.*lander-lite study --profile tiny-bloom --kinds main"
+    message = (
+        f"full-seed0.json was made with another {key}.*lander-lite study --profile "
+        f"tiny-bloom --kinds main"
+    )
     with pytest.raises(ValueError, match=message):
-        go(config, tmp_path, ["full"], grid=[.01])
+        go(config, tmp_path, ["full"], grid=[0.01])
 
 
 def test_scores_of_another_corpus_are_refused(config, tmp_path):
@@ -147,7 +210,11 @@ def test_scores_of_another_corpus_are_refused(config, tmp_path):
     config.set("corpus.test", str(tmp_path / "other.jsonl"))
     with pytest.raises(ValueError, match="layers.json was made with another corpus"):
         Lab(config, tmp_path / "out")
-    assert lab.corpus == corpus_hash(lab.train, lab.valid, lab.test) != Lab(config, tmp_path / "new").corpus
+    assert (
+        lab.corpus
+        == corpus_hash(lab.train, lab.valid, lab.test)
+        != Lab(config, tmp_path / "new").corpus
+    )
 
 
 def test_the_labs_sets_are_those_of_the_pipeline(config, tmp_path):
@@ -155,26 +222,40 @@ def test_the_labs_sets_are_those_of_the_pipeline(config, tmp_path):
     lab = Lab(config, tmp_path)
     c, pairs = config, config.corpus.pairs
     layers = detect_layers(lab.base, lab.tokenizer, lab.train, pairs, 1, progress=False)
-    scores = score_awareness(lab.base, lab.tokenizer, lab.train, c.corpus.languages, layers, progress=False)
-    assert lab.sets().hash() == categorize(scores, c.categories.epsilon, c.categories.normalize).hash()
+    scores = score_awareness(
+        lab.base, lab.tokenizer, lab.train, c.corpus.languages, layers, progress=False
+    )
+    assert (
+        lab.sets().hash() == categorize(scores, c.categories.epsilon, c.categories.normalize).hash()
+    )
     assert lab.sets(k=4).layers == [0, 1, 2, 3] and len(lab.sets(k=2, where="random").layers) == 2
-    assert {tuple(lab.sets(k=2, where="random", seed=seed).layers) for seed in range(20)} > {tuple(lab.sets(k=2).layers)}
+    assert {tuple(lab.sets(k=2, where="random", seed=seed).layers) for seed in range(20)} > {
+        tuple(lab.sets(k=2).layers)
+    }
 
 
 def test_a_run_that_diverges_is_marked_and_the_study_goes_on(config, tmp_path, monkeypatch):
     real = MODULE["finetune"]
 
     def failing(model, tokenizer, corpus, pairs, settings, **keys):
-        if settings.learning_rate > .1:
+        if settings.learning_rate > 0.1:
             raise FloatingPointError("the loss is nan at update 1")
         return real(model, tokenizer, corpus, pairs, settings, **keys)
 
     monkeypatch.setitem(MODULE, "finetune", failing)
-    wild, tame = (go(config, tmp_path / name, ["general-only", "zero-shot"], grid=grid) for name, grid in (("wild", [.5]), ("tame", [.01])))
+    wild, tame = (
+        go(config, tmp_path / name, ["general-only", "zero-shot"], grid=grid)
+        for name, grid in (("wild", [0.5]), ("tame", [0.01]))
+    )
     assert wild[0]["diverged"] == "the loss is nan at update 1" and wild[1]["method"] == "zero-shot"
     assert "diverged" not in tame[0] and "diverged" not in wild[1]
-    assert json.loads((tmp_path / "wild" / "main" / "general-only-seed0.json").read_text())["diverged"]
-    assert list(summary(wild)) == ["zero-shot"] and list(summary(tame)) == ["zero-shot", "general-only"]
+    assert json.loads((tmp_path / "wild" / "main" / "general-only-seed0.json").read_text())[
+        "diverged"
+    ]
+    assert list(summary(wild)) == ["zero-shot"] and list(summary(tame)) == [
+        "zero-shot",
+        "general-only",
+    ]
 
 
 def test_a_diverged_rate_is_not_chosen(config, tmp_path, monkeypatch):
@@ -183,48 +264,75 @@ def test_a_diverged_rate_is_not_chosen(config, tmp_path, monkeypatch):
 
     def failing(model, tokenizer, corpus, pairs, settings, **keys):
         calls.append(settings.learning_rate)
-        if settings.learning_rate > .1:
+        if settings.learning_rate > 0.1:
             raise FloatingPointError("the loss is nan")
-        return {"loss": [1.]}
+        return {"loss": [1.0]}
 
     def scored(*args, **keys):
         scores = real(*args, **keys)
-        scores["mean"]["bleu"] = 99. if calls and calls[-1] > .1 else 1.
+        scores["mean"]["bleu"] = 99.0 if calls and calls[-1] > 0.1 else 1.0
         return scores
 
     monkeypatch.setitem(MODULE, "finetune", failing)
     monkeypatch.setitem(LAB, "evaluate", scored)
-    result = go(config, tmp_path / "out", ["full"], grid=[.5, .01])[0]
-    assert result["learning_rate"] == .01 and "diverged" not in result
+    result = go(config, tmp_path / "out", ["full"], grid=[0.5, 0.01])[0]
+    assert result["learning_rate"] == 0.01 and "diverged" not in result
 
 
 def test_every_method_is_ready_for_training(config, tmp_path):
     lab = Lab(config, tmp_path)
     sets, base = lab.sets(), sum(p.numel() for p in lab.base.parameters())
-    counts = {name: count_trainable(METHODS[name].build(lab.fresh(), lab, sets, 0)) for name in TUNED}
+    counts = {
+        name: count_trainable(METHODS[name].build(lab.fresh(), lab, sets, 0)) for name in TUNED
+    }
     assert counts["full"] == counts["full-kl"] == base > counts["layers-block"] > counts["layers"]
     assert counts["layers"] == counts["random-layers"] == counts["random-layers-above"]
-    assert counts["layers"] > counts["lander-none"] == counts["random"] == counts["general-only"] + counts["specific-only"] > counts["ia3"]
+    assert (
+        counts["layers"]
+        > counts["lander-none"]
+        == counts["random"]
+        == counts["general-only"] + counts["specific-only"]
+        > counts["ia3"]
+    )
     assert counts["lander-learned"] == counts["lander-none"] + 33
-    assert counts["adapter"] == pytest.approx(counts["layers"], rel=.05)     # equal budgets
-    others = {name for name, method in METHODS.items() if method.plain_text or method.prune}           # test_neighbours.py
-    assert all(method.about for method in METHODS.values()) and not set(METHODS) - set(counts) - others - {"zero-shot", "five-shot"}
+    assert counts["adapter"] == pytest.approx(counts["layers"], rel=0.05)  # equal budgets
+    others = {
+        name for name, method in METHODS.items() if method.plain_text or method.prune
+    }  # test_neighbours.py
+    assert all(method.about for method in METHODS.values()) and not set(METHODS) - set(
+        counts
+    ) - others - {"zero-shot", "five-shot"}
 
 
 def test_every_kind_runs(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(kinds, "LOW_RESOURCE", "de")                        # the toy corpus has no Afrikaans
-    monkeypatch.setattr(kinds, "GRID", (.001, .003, .01))
+    monkeypatch.setattr(kinds, "LOW_RESOURCE", "de")  # the toy corpus has no Afrikaans
+    monkeypatch.setattr(kinds, "GRID", (0.001, 0.003, 0.01))
     assert set(DEFAULT_METHODS) == set(KINDS)
-    for kind in (kinds_here := [kind for kind in KINDS if kind not in ("sparse", "prune")]):               # those: test_neighbours.py
-        results = go(config, tmp_path, ["lander-corrected"], kinds=[kind], grid=[.01])
+    for kind in (
+        kinds_here := [kind for kind in KINDS if kind not in ("sparse", "prune")]
+    ):  # those: test_neighbours.py
+        results = go(config, tmp_path, ["lander-corrected"], kinds=[kind], grid=[0.01])
         assert results and all(r["kind"] == kind and r["loss"] and r["trainable"] for r in results)
-        assert len({json.dumps(r["settings"]) + str(r["learning_rate"]) for r in results}) == len(results)
+        assert len({json.dumps(r["settings"]) + str(r["learning_rate"]) for r in results}) == len(
+            results
+        )
     by = {kind: load_results(tmp_path, kind) for kind in kinds_here}
-    assert {tuple(r["layers"]) for r in by["k"] if r["settings"] == {"k": 4, "where": "selected"}} == {(0, 1, 2, 3)}
-    assert len({r["neuron_sets"] for r in by["epsilon"]}) == 5 and len({r["neuron_sets"] for r in by["normalize"]}) == 3
-    assert [r["train_pairs"] for r in by["matrix"]] == [[[r["settings"]["pair"]]] for r in by["matrix"]] and len(by["matrix"]) == 4
-    assert [p["update"] for p in by["forgetting"][0]["curve"]] == [1] and by["forgetting"][0]["train_pairs"] == [["en-de", "zh-en"]]
-    assert [p["update"] for p in by["sequence"][0]["curve"]] == [2, 4] and by["sequence"][0]["train_pairs"] == [["en-de"], ["en-zh"]]
+    assert {
+        tuple(r["layers"]) for r in by["k"] if r["settings"] == {"k": 4, "where": "selected"}
+    } == {(0, 1, 2, 3)}
+    assert (
+        len({r["neuron_sets"] for r in by["epsilon"]}) == 5
+        and len({r["neuron_sets"] for r in by["normalize"]}) == 3
+    )
+    assert [r["train_pairs"] for r in by["matrix"]] == [
+        [[r["settings"]["pair"]]] for r in by["matrix"]
+    ] and len(by["matrix"]) == 4
+    assert [p["update"] for p in by["forgetting"][0]["curve"]] == [1] and by["forgetting"][0][
+        "train_pairs"
+    ] == [["en-de", "zh-en"]]
+    assert [p["update"] for p in by["sequence"][0]["curve"]] == [2, 4] and by["sequence"][0][
+        "train_pairs"
+    ] == [["en-de"], ["en-zh"]]
     assert set(by["sequence"][0]["curve"][0]) == {"update", "bleu", "perplexity", "facts"}
     with pytest.raises(ValueError, match="another corpus.*lander-lite study"):
         load_results(tmp_path, "k", corpus="0" * 16)
@@ -232,14 +340,27 @@ def test_every_kind_runs(config, tmp_path, monkeypatch):
 
 def test_a_limit_of_hours_stops_between_runs_and_the_same_call_goes_on(config, tmp_path, capsys):
     assert go(config, tmp_path, ["full"], hours=1e-9) == []
-    assert "limit of hours, with 1 runs to do" in capsys.readouterr().out and len(list((tmp_path / "grid").glob("*.json"))) == 1
+    assert (
+        "limit of hours, with 1 runs to do" in capsys.readouterr().out
+        and len(list((tmp_path / "grid").glob("*.json"))) == 1
+    )
     assert len(go(config, tmp_path, ["full", "zero-shot"], hours=1)) == 2
 
 
 def test_jobs_side_by_side_give_the_same_results(config, tmp_path, monkeypatch):
-    one = go(config, tmp_path / "one", ["lander-none"], grid=[.01], test_sentences=1, kinds=["epsilon"])
-    monkeypatch.undo()                                                      # the patches do not reach other processes
-    two = go(config, tmp_path / "two", ["lander-none"], grid=[.01], test_sentences=1, kinds=["epsilon"], jobs=2)
+    one = go(
+        config, tmp_path / "one", ["lander-none"], grid=[0.01], test_sentences=1, kinds=["epsilon"]
+    )
+    monkeypatch.undo()  # the patches do not reach other processes
+    two = go(
+        config,
+        tmp_path / "two",
+        ["lander-none"],
+        grid=[0.01],
+        test_sentences=1,
+        kinds=["epsilon"],
+        jobs=2,
+    )
     for a, b in zip(one, two, strict=True):
         assert (a["settings"], a["neuron_sets"]) == (b["settings"], b["neuron_sets"])
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
@@ -247,38 +368,95 @@ def test_jobs_side_by_side_give_the_same_results(config, tmp_path, monkeypatch):
 
 def test_grids_have_the_same_size_and_kinds_the_default_methods():
     config = LanderConfig.from_profile("tiny-bloom")
-    sizes = {method: sum(spec.method == method for spec in grid_specs([("grid", name) for name in TUNED])) for method in TUNED}
+    sizes = {
+        method: sum(
+            spec.method == method for spec in grid_specs([("grid", name) for name in TUNED])
+        )
+        for method in TUNED
+    }
     assert set(sizes.values()) == {len(GRID)} == {5}
     main = specs_of(["main"], None, 3, config)
     assert len(main) == 3 * len(TUNED) + 2 and len({spec.path for spec in main}) == len(main)
-    assert len(specs_of(["k"], None, 1, config)) == 15 and len(specs_of(["matrix"], None, 1, config)) == 31
+    assert (
+        len(specs_of(["k"], None, 1, config)) == 15
+        and len(specs_of(["matrix"], None, 1, config)) == 31
+    )
 
 
 def test_hypotheses_give_the_stored_score_again(config, tmp_path):
     from sacrebleu.metrics import BLEU
-    result, = go(config, tmp_path, ["zero-shot"])
-    stored = json.loads(lzma.decompress((tmp_path / "main" / "zero-shot-seed0.hypotheses.xz").read_bytes()))
+
+    (result,) = go(config, tmp_path, ["zero-shot"])
+    stored = json.loads(
+        lzma.decompress((tmp_path / "main" / "zero-shot-seed0.hypotheses.xz").read_bytes())
+    )
     lab = Lab(config, tmp_path)
     references = [row["de"] for row in lab.test["translation"]]
-    assert BLEU().corpus_score(stored["en-de"], [references]).score == result["pairs"]["en-de"]["bleu"]
+    assert (
+        BLEU().corpus_score(stored["en-de"], [references]).score == result["pairs"]["en-de"]["bleu"]
+    )
 
 
 def test_summary_is_mean_and_standard_deviation():
-    runs = [{"method": "full", "mean": {"bleu": bleu, "chrf": 2 * bleu}, "learning_rate": .1, "trainable": 7} for bleu in (10., 14.)]
-    lost = {"method": "full", "mean": {"bleu": 0., "chrf": 0.}, "learning_rate": .1, "diverged": "nan"}
-    row = summary([*runs, lost, {"method": "zero-shot", "mean": {"bleu": 3., "chrf": 4.}, "learning_rate": None}])
-    assert (row["full"]["bleu"], row["full"]["sd"], row["full"]["chrf"]) == (12., pytest.approx(8 ** .5), 24.)
+    runs = [
+        {
+            "method": "full",
+            "mean": {"bleu": bleu, "chrf": 2 * bleu},
+            "learning_rate": 0.1,
+            "trainable": 7,
+        }
+        for bleu in (10.0, 14.0)
+    ]
+    lost = {
+        "method": "full",
+        "mean": {"bleu": 0.0, "chrf": 0.0},
+        "learning_rate": 0.1,
+        "diverged": "nan",
+    }
+    row = summary(
+        [
+            *runs,
+            lost,
+            {"method": "zero-shot", "mean": {"bleu": 3.0, "chrf": 4.0}, "learning_rate": None},
+        ]
+    )
+    assert (row["full"]["bleu"], row["full"]["sd"], row["full"]["chrf"]) == (
+        12.0,
+        pytest.approx(8**0.5),
+        24.0,
+    )
     assert (row["full"]["seeds"], row["full"]["diverged"], row["full"]["trainable"]) == (2, 1, 7)
     assert row["full"]["interval"] == pytest.approx([12 - 12.706 * 2, 12 + 12.706 * 2], rel=1e-3)
-    assert row["zero-shot"]["sd"] is None and row["zero-shot"]["trainable"] == 0 and list(row) == ["zero-shot", "full"]
+    assert (
+        row["zero-shot"]["sd"] is None
+        and row["zero-shot"]["trainable"] == 0
+        and list(row) == ["zero-shot", "full"]
+    )
 
 
 def test_a_sweep_is_grouped_by_its_settings():
-    runs = [{"method": "full", "settings": {"k": k, "where": where}, "mean": {"bleu": k + seed}, "learning_rate": .1}
-            for k in (2, 1) for where in ("selected", "random") for seed in (0., 2.)]
+    runs = [
+        {
+            "method": "full",
+            "settings": {"k": k, "where": where},
+            "mean": {"bleu": k + seed},
+            "learning_rate": 0.1,
+        }
+        for k in (2, 1)
+        for where in ("selected", "random")
+        for seed in (0.0, 2.0)
+    ]
     runs[0]["diverged"] = "nan"
     table = by_setting(runs, "k", "where")
     assert list(table) == [(1, "random"), (1, "selected"), (2, "random"), (2, "selected")]
-    assert table[1, "random"]["mean"] == 2 and table[1, "random"]["sd"] == pytest.approx(2 ** .5)
-    assert table[2, "selected"] == {"mean": 4, "sd": None, "interval": None, "seeds": 1, "diverged": 1}
-    assert list(by_setting(runs, "learning_rate")) == [.1] and by_setting(runs, "k")[1]["seeds"] == 4
+    assert table[1, "random"]["mean"] == 2 and table[1, "random"]["sd"] == pytest.approx(2**0.5)
+    assert table[2, "selected"] == {
+        "mean": 4,
+        "sd": None,
+        "interval": None,
+        "seeds": 1,
+        "diverged": 1,
+    }
+    assert (
+        list(by_setting(runs, "learning_rate")) == [0.1] and by_setting(runs, "k")[1]["seeds"] == 4
+    )

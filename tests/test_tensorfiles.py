@@ -1,4 +1,5 @@
 """tensorfiles.py: the same content gives the same bytes, and older files can still be read."""
+
 import json
 import subprocess
 import sys
@@ -7,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from lander_lite.io import read_tensors, write_tensors
 from lander_lite.neurons import NeuronSets
-from lander_lite.tensorfiles import read_tensors, write_tensors
 
 SAVE = """
 import sys
@@ -28,7 +29,11 @@ def test_two_processes_write_the_same_bytes(tmp_path):
 
 def test_files_with_two_metadata_keys_can_be_read(tmp_path):
     old, new = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
-    save_file({"x": torch.arange(3)}, old, metadata={"kind": "lander_lite.Test/1", "content": json.dumps({"a": [1]})})
+    save_file(
+        {"x": torch.arange(3)},
+        old,
+        metadata={"kind": "lander_lite.Test/1", "content": json.dumps({"a": [1]})},
+    )
     write_tensors(new, "lander_lite.Test/1", {"x": torch.arange(3)}, {"a": [1]})
     for path in (old, new):
         content, tensors = read_tensors(path, "lander_lite.Test/1")

@@ -1,4 +1,6 @@
-"""Tiny Babel: the committed files, the splits, the spelling of each language, the tags, and what the base models may read."""
+"""Tiny Babel: the committed files, the splits, the spelling of each language, the tags, and what
+the base models may read."""
+
 import dataclasses
 import hashlib
 import itertools
@@ -17,12 +19,29 @@ sys.path[:0] = [str(BABEL), str(DATA / "models")]
 import data_card  # noqa: E402
 from build import build  # noqa: E402
 from documents import Documents  # noqa: E402
-from grammar import FORMS, HELD_BACK, LANGUAGES, Clause, Sampler, Sentence, is_simple, lexicon, linearizers, translations  # noqa: E402
+from grammar import (  # noqa: E402
+    FORMS,
+    HELD_BACK,
+    LANGUAGES,
+    Clause,
+    Sampler,
+    Sentence,
+    is_simple,
+    lexicon,
+    linearizers,
+    translations,
+)
 
 from lander_lite.corpus import LANGUAGE_NAMES  # noqa: E402
 
 SPLITS = ("train", "valid", "test")
-LATIN = {"en": "", "de": "äöüßÄÖÜ", "it": "àèéìòùÈ", "fr": "àâçéèêëîïôœùûÉÀÊ", "af": "êëéôóèïûîöü"}     # letters beside A-Z
+LATIN = {
+    "en": "",
+    "de": "äöüßÄÖÜ",
+    "it": "àèéìòùÈ",
+    "fr": "àâçéèêëîïôœùûÉÀÊ",
+    "af": "êëéôóèïûîöü",
+}  # letters beside A-Z
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +52,10 @@ def rows():
 @pytest.fixture(scope="module")
 def texts(rows):
     """language -> every sentence of the corpus, parallel and monolingual."""
-    found = {code: [row["translation"][code] for split in SPLITS for row in rows[split]] for code in LANGUAGES}
+    found = {
+        code: [row["translation"][code] for split in SPLITS for row in rows[split]]
+        for code in LANGUAGES
+    }
     for row in rows["mono"]:
         found[row["lang"]].append(row["text"])
     return found
@@ -51,18 +73,29 @@ def matching(pattern, sentences):
     return list(itertools.islice((s for s in sentences if re.search(pattern, s)), 5))
 
 
-# ------------------------------------------------------------------------------------------------ files
+# -------------------------------------------------------------------------------------------- files
 def test_committed_files_are_what_the_grammar_builds(tmp_path):
     counts = build(tmp_path)
-    assert set(counts) == {f"{name}.jsonl" for name in data_card.FILES} == {path.name for path in BABEL.glob("*.jsonl")}
-    digest = {folder: {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in counts} for folder in (tmp_path, BABEL)}
-    assert digest[tmp_path] == digest[BABEL], "the grammar or the lexicon has changed: run data/tiny_babel/build.py and data_card.py"
+    assert (
+        set(counts)
+        == {f"{name}.jsonl" for name in data_card.FILES}
+        == {path.name for path in BABEL.glob("*.jsonl")}
+    )
+    digest = {
+        folder: {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in counts}
+        for folder in (tmp_path, BABEL)
+    }
+    assert digest[tmp_path] == digest[BABEL], (
+        "the grammar or the lexicon has changed: run data/tiny_babel/build.py and data_card.py"
+    )
 
 
 def test_the_card_has_the_tables_of_the_files():
     text = data_card.CARD.read_text(encoding="utf-8")
     assert text == data_card.rewritten(text), "run data/tiny_babel/data_card.py"
-    assert data_card.rewritten(text.replace("| `negation` |", "| `negatoin` |")) == text         # a wrong table would be noticed
+    assert (
+        data_card.rewritten(text.replace("| `negation` |", "| `negatoin` |")) == text
+    )  # a wrong table would be noticed
     with pytest.raises(ValueError, match="marker"):
         data_card.rewritten("a card without markers")
 
@@ -79,14 +112,21 @@ def test_sizes(rows):
 
 def test_schema(rows):
     for row in itertools.chain.from_iterable(rows[split] for split in SPLITS):
-        assert list(row) == ["translation", "constructions"] and list(row["translation"]) == list(LANGUAGES)
+        assert list(row) == ["translation", "constructions"] and list(row["translation"]) == list(
+            LANGUAGES
+        )
         assert all(row["translation"].values()) and row["constructions"]
     assert all(list(row) == ["lang", "text"] for row in rows["mono"])
     facts = rows["facts"]
-    assert all(list(row) == ["lang", "fact", "relation", "prompt", "answer"] and row["prompt"] and row["answer"] for row in facts)
+    assert all(
+        list(row) == ["lang", "fact", "relation", "prompt", "answer"]
+        and row["prompt"]
+        and row["answer"]
+        for row in facts
+    )
     assert set(Counter(row["fact"] for row in facts).values()) == {len(LANGUAGES)}
     answers = {}
-    for row in facts:                              # a prompt has one answer
+    for row in facts:  # a prompt has one answer
         assert answers.setdefault((row["lang"], row["prompt"]), row["answer"]) == row["answer"]
 
 
@@ -95,12 +135,14 @@ def test_no_text_in_two_splits_nor_in_mono(rows):
     for split in SPLITS:
         for i, row in enumerate(rows[split]):
             for text in set(row["translation"].values()):
-                assert home.setdefault(text, (split, i)) == (split, i), f"{text} stands in {home[text]} and {split} {i}"
+                assert home.setdefault(text, (split, i)) == (split, i), (
+                    f"{text} stands in {home[text]} and {split} {i}"
+                )
     mono = [row["text"] for row in rows["mono"]]
     assert len(mono) == len(set(mono)) and not [text for text in mono if text in home][:5]
 
 
-# ------------------------------------------------------------------------------------------------ spelling
+# ----------------------------------------------------------------------------------------- spelling
 def test_every_language_says_fresh_meanings(fresh):
     for tree in fresh:
         said = translations(tree)
@@ -122,64 +164,120 @@ def check_form(code: str, text: str, question: bool) -> None:
     assert text == unicodedata.normalize("NFC", text) == text.strip() and "  " not in text, text
     mark = {"ar": ".؟", "zh": "。？"}.get(code, ".?")[question]
     assert text.endswith(mark) and not re.search(r"[.?؟。？]", text[:-1]), text
-    if code == "ar":                               # letters only: no tashkeel, tatweel or Latin
+    if code == "ar":  # letters only: no tashkeel, tatweel or Latin
         assert re.fullmatch(r"[\u0621-\u063a\u0641-\u064a ]+[.؟]", text), text
     elif code == "zh":
         assert re.fullmatch(r"[\u4e00-\u9fff]+(，[\u4e00-\u9fff]+)?[。？]", text), text
     else:
         assert re.fullmatch(rf"[A-Za-z{LATIN[code]}', -]+[.?]", text), text
         assert text.removeprefix("'n " if code == "af" else "")[0].isupper(), text
-        assert not re.search(r" [,.]|,,|,\S|,[.?]", text) and (" ?" in text) == (code == "fr" and question), text
+        assert not re.search(r" [,.]|,,|,\S|,[.?]", text) and (" ?" in text) == (
+            code == "fr" and question
+        ), text
 
 
-@pytest.mark.parametrize("text", ["der Mann schläft.", "Der Mann  schläft.", "Der Mann schläft", "Der Mann schläft .",
-                                  "Der Mann , schläft.",
-                                  "Der Mann schla\u0308ft.", "Der Mann schläft?", "Der Mañn schläft."])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "der Mann schläft.",
+        "Der Mann  schläft.",
+        "Der Mann schläft",
+        "Der Mann schläft .",
+        "Der Mann , schläft.",
+        "Der Mann schla\u0308ft.",
+        "Der Mann schläft?",
+        "Der Mañn schläft.",
+    ],
+)
 def test_the_form_check_can_fail(text):
     check_form("de", "Der Mann schläft.", False)
     with pytest.raises(AssertionError):
         check_form("de", text, False)
 
 
-@pytest.mark.parametrize("code, text", [("ar", "الرجُل ينام."), ("ar", "الرجل ينام."[::-1]), ("zh", "狗 睡觉。"), ("zh", "狗睡觉."),
-                                        ("af", "'N Hond slaap."), ("af", "'n hond slaap."), ("fr", "Est-ce qu'il dort?")])
+@pytest.mark.parametrize(
+    "code, text",
+    [
+        ("ar", "الرجُل ينام."),
+        ("ar", "الرجل ينام."[::-1]),
+        ("zh", "狗 睡觉。"),
+        ("zh", "狗睡觉."),
+        ("af", "'N Hond slaap."),
+        ("af", "'n hond slaap."),
+        ("fr", "Est-ce qu'il dort?"),
+    ],
+)
 def test_the_form_check_can_fail_in_other_scripts(code, text):
     with pytest.raises(AssertionError):
         check_form(code, text, "?" in text)
 
 
 FRENCH_VOWEL = "(?!huit\\b)[aeiouyhàâéèêëîïôœùû]"
-LO = "(s[^aeiouàèéìòù ]|z|gn|ps|pn|x|y)"                # Italian onsets that ask for lo, uno, gli
-# language -> {pattern that never occurs: a wrong sentence that has it}. Articles, elision, contraction, agreement.
+LO = "(s[^aeiouàèéìòù ]|z|gn|ps|pn|x|y)"  # Italian onsets that ask for lo, uno, gli
+# language -> {pattern that never occurs: a wrong sentence that has it}. Articles, elision,
+# contraction, agreement.
 NEVER = {
-    "en": {r"(?i)\ba [aeiou]": "She sees a apple.", r"(?i)\ban [^aeiou]": "An dog sees her.", r"\bI (is|are|has|does)\b": "I is old.",
-           r"(?i)\b(he|she) (am|are|do|have)\b": "He are old.",
-           r"(?i)\b(we|you|they) (am|is|was|does)\b": "They was old.",
-           r"(?i)\b(the|a|an) (the|a|an|my|your|his|her|our|their)\b": "The my dog sleeps.", "(n't|'re|'ll|'m)\\b": "He doesn't sleep."},
-    "de": {r"(?<!,) weil\b": "Er lacht weil er alt ist.",
-           r"(?i)\b(in|an) dem\b": "Er ist in dem Haus.",
-           r"(?i)\bich (ist|hat|wird|sind)\b": "Ich ist alt.", r"(?i)\bwir (ist|hat|wird|bin)\b": "Wir hat gelacht.",
-           r"\bnicht ein(e|en|em|er|es)?\b": "Er sieht nicht einen Hund.",
-           r"(?i)\b(der|die|das|eine) \w+er (Mann|Hund)\b": "Die alter Mann schläft."},
-    "it": {rf"(?i)\b(il|un|del|nessun|bel|buon|i|dei|bei) {LO}": "Il studente dorme.",
-           rf"(?i)\b(lo|uno|dello|nessuno) (?!{LO})": "Lo cane dorme.",
-           r"(?i)\b(il|lo|la|del|dello|della|una|nessuna|i|dei|bel|bello) [aeiouàèéìòù]": "La amica dorme.",
-           r"(?i)\b(l|un|dell|nessun|bell)'[^aeiouàèéìòù]": "L'cane dorme.",
-           r"(?i)\bdi (il|lo|la|l'|i|gli|le)\b": "Ho bisogno di il cane."},
-    "fr": {rf"(?i)\b(le|la|de|que|je|me|te|se|ne) {FRENCH_VOWEL}": "Le ami dort.",
-           rf"(?i)\b(ma|ta|sa) {FRENCH_VOWEL}": "Ma amie dort.",
-           r"(?i)\b(l|d|qu|j|m|t|s|n)'[^aeiouyhàâéèêëîïôœùû]": "L'chien dort.", r"(?i)\b(de|à) les?\b": "Il a besoin de le chien.",
-           rf"(?i)\b(un|le|mon|ton|son|notre|leur) (beau|nouveau|vieux) {FRENCH_VOWEL}": "Le vieux homme dort.",
-           r"(?i)\bne (?!.*\b(pas|aucune?)\b)": "Il ne dort.", r"(?i)\b(un|une|des) (le|la|les)\b": "Un le chien."},
-    "ar": {r"\bال(ال| )": "الالكلب ينام.", r"\bلأن (أنا|أنت|هو|هي|نحن|هم)\b": "يضحك لأن هو سعيد.", "أأ": "أنا أأكل.",
-           r"ة\w": "سيارةه كبيرة.",
-           r"\bلم \w+ون\b": "لم ينامون.", r"\bلن (?!.كون\b)\w+ون\b": "لن ينامون."},
-    "zh": {"不没|没不": "他不没睡觉。", "没[^，]*了[。？]": "他没睡觉了。", "二": "二只狗睡觉。",
-           "的的": "他的的狗睡觉。", "个一|一一": "有一个一只狗。"},
-    "af": {r"(?i)(\bdie|'n) (die\b|'n )": "Hy sien 'n die hond.", r"\bnie nie\b": "Hy slaap nie nie.",
-           r"\b(nie|geen)\b(?!.*\bnie\b)(?<!nie)": "Hy sien geen hond."},
+    "en": {
+        r"(?i)\ba [aeiou]": "She sees a apple.",
+        r"(?i)\ban [^aeiou]": "An dog sees her.",
+        r"\bI (is|are|has|does)\b": "I is old.",
+        r"(?i)\b(he|she) (am|are|do|have)\b": "He are old.",
+        r"(?i)\b(we|you|they) (am|is|was|does)\b": "They was old.",
+        r"(?i)\b(the|a|an) (the|a|an|my|your|his|her|our|their)\b": "The my dog sleeps.",
+        "(n't|'re|'ll|'m)\\b": "He doesn't sleep.",
+    },
+    "de": {
+        r"(?<!,) weil\b": "Er lacht weil er alt ist.",
+        r"(?i)\b(in|an) dem\b": "Er ist in dem Haus.",
+        r"(?i)\bich (ist|hat|wird|sind)\b": "Ich ist alt.",
+        r"(?i)\bwir (ist|hat|wird|bin)\b": "Wir hat gelacht.",
+        r"\bnicht ein(e|en|em|er|es)?\b": "Er sieht nicht einen Hund.",
+        r"(?i)\b(der|die|das|eine) \w+er (Mann|Hund)\b": "Die alter Mann schläft.",
+    },
+    "it": {
+        rf"(?i)\b(il|un|del|nessun|bel|buon|i|dei|bei) {LO}": "Il studente dorme.",
+        rf"(?i)\b(lo|uno|dello|nessuno) (?!{LO})": "Lo cane dorme.",
+        r"(?i)\b(il|lo|la|del|dello|della|una|nessuna|i|dei|bel|bello) [aeiouàèéìòù]": "La amica "
+        "dorme.",
+        r"(?i)\b(l|un|dell|nessun|bell)'[^aeiouàèéìòù]": "L'cane dorme.",
+        r"(?i)\bdi (il|lo|la|l'|i|gli|le)\b": "Ho bisogno di il cane.",
+    },
+    "fr": {
+        rf"(?i)\b(le|la|de|que|je|me|te|se|ne) {FRENCH_VOWEL}": "Le ami dort.",
+        rf"(?i)\b(ma|ta|sa) {FRENCH_VOWEL}": "Ma amie dort.",
+        r"(?i)\b(l|d|qu|j|m|t|s|n)'[^aeiouyhàâéèêëîïôœùû]": "L'chien dort.",
+        r"(?i)\b(de|à) les?\b": "Il a besoin de le chien.",
+        rf"(?i)\b(un|le|mon|ton|son|notre|leur) (beau|nouveau|vieux) {FRENCH_VOWEL}": "Le vieux "
+        "homme dort.",
+        r"(?i)\bne (?!.*\b(pas|aucune?)\b)": "Il ne dort.",
+        r"(?i)\b(un|une|des) (le|la|les)\b": "Un le chien.",
+    },
+    "ar": {
+        r"\bال(ال| )": "الالكلب ينام.",
+        r"\bلأن (أنا|أنت|هو|هي|نحن|هم)\b": "يضحك لأن هو سعيد.",
+        "أأ": "أنا أأكل.",
+        r"ة\w": "سيارةه كبيرة.",
+        r"\bلم \w+ون\b": "لم ينامون.",
+        r"\bلن (?!.كون\b)\w+ون\b": "لن ينامون.",
+    },
+    "zh": {
+        "不没|没不": "他不没睡觉。",
+        "没[^，]*了[。？]": "他没睡觉了。",
+        "二": "二只狗睡觉。",
+        "的的": "他的的狗睡觉。",
+        "个一|一一": "有一个一只狗。",
+    },
+    "af": {
+        r"(?i)(\bdie|'n) (die\b|'n )": "Hy sien 'n die hond.",
+        r"\bnie nie\b": "Hy slaap nie nie.",
+        r"\b(nie|geen)\b(?!.*\bnie\b)(?<!nie)": "Hy sien geen hond.",
+    },
 }
-CASES = [(code, pattern, wrong) for code, patterns in NEVER.items() for pattern, wrong in patterns.items()]
+CASES = [
+    (code, pattern, wrong)
+    for code, patterns in NEVER.items()
+    for pattern, wrong in patterns.items()
+]
 
 
 @pytest.mark.parametrize("code, pattern, wrong", CASES)
@@ -190,16 +288,32 @@ def test_never(texts, code, pattern, wrong):
 
 def test_capitals_inside_a_sentence(texts):
     """Names and the English I; in German every noun."""
-    names = {say.citation(c) for say in linearizers().values() for c, cat in lexicon().category.items() if cat == "name"}
+    names = {
+        say.citation(c)
+        for say in linearizers().values()
+        for c, cat in lexicon().category.items()
+        if cat == "name"
+    }
     for code in ("en", "it", "fr", "af"):
-        inside = {word for text in texts[code] for word in re.findall(r"[^\W\d_]+", text.removeprefix("'n "))[1:]}
+        inside = {
+            word
+            for text in texts[code]
+            for word in re.findall(r"[^\W\d_]+", text.removeprefix("'n "))[1:]
+        }
         assert {word for word in inside if word[0].isupper()} - names <= {"I"}, code
-    nouns = {linearizers()["de"].citation(c, form).lower() for c in lexicon().noun_class for form in FORMS["noun"]}
+    nouns = {
+        linearizers()["de"].citation(c, form).lower()
+        for c in lexicon().noun_class
+        for form in FORMS["noun"]
+    }
     inside = {word for text in texts["de"] for word in re.findall(r"\w+", text)[1:]}
-    assert len(nouns & {word.lower() for word in inside}) > 150 and nouns & inside <= {"junge", "jungen"}
+    assert len(nouns & {word.lower() for word in inside}) > 150 and nouns & inside <= {
+        "junge",
+        "jungen",
+    }
 
 
-# ------------------------------------------------------------------------------------------------ tags
+# --------------------------------------------------------------------------------------------- tags
 def clauses_and_phrases(node):
     """Every Clause, NP and Both under a node of a tree, whatever holds it."""
     if dataclasses.is_dataclass(node):
@@ -215,29 +329,56 @@ def test_tags_agree_with_the_trees(fresh):
         nodes = [n for n in clauses_and_phrases(tree) if n is not tree]
         clauses = [n for n in nodes if isinstance(n, Clause)]
         expected = {
-            "negation": any(c.negated for c in clauses), "modal": any(c.modal for c in clauses), "question": tree.question,
-            "because": tree.link == "because", "coordination": tree.link == "and" or any(type(n).__name__ == "Both" for n in nodes),
-            "relative": any(getattr(n, "relative", None) for n in nodes), "numeral": any(getattr(n, "numeral", None) for n in nodes),
-            "possessive": any(getattr(n, "possessor", None) for n in nodes), "existential": any(c.kind == "existential" for c in clauses),
-            "future": any(c.tense == "future" for c in clauses), "time": any(c.time for c in clauses),
-            "place": any(c.place for c in clauses)}
-        assert {tag for tag in expected if tag in tree.constructions} == {tag for tag, there in expected.items() if there}
+            "negation": any(c.negated for c in clauses),
+            "modal": any(c.modal for c in clauses),
+            "question": tree.question,
+            "because": tree.link == "because",
+            "coordination": tree.link == "and" or any(type(n).__name__ == "Both" for n in nodes),
+            "relative": any(getattr(n, "relative", None) for n in nodes),
+            "numeral": any(getattr(n, "numeral", None) for n in nodes),
+            "possessive": any(getattr(n, "possessor", None) for n in nodes),
+            "existential": any(c.kind == "existential" for c in clauses),
+            "future": any(c.tense == "future" for c in clauses),
+            "time": any(c.time for c in clauses),
+            "place": any(c.place for c in clauses),
+        }
+        assert {tag for tag in expected if tag in tree.constructions} == {
+            tag for tag, there in expected.items() if there
+        }
         assert is_simple(tree) == (not any(expected[tag] for tag in HELD_BACK))
         seen.update(tree.constructions)
     assert all(seen[tag] >= 20 for tag in data_card.MEANING) and set(seen) == set(data_card.MEANING)
 
 
-SAID = {                                           # tag -> how it looks, in the languages where no other word looks the same
-    "negation": {"en": r"\b(not|cannot|no)\b", "de": r"\b(nicht|kein\w*)\b", "it": r"(?i)\bnon\b", "fr": r"(?i)\bne\b|\bn'",
-                 "af": r"\b(nie|geen)\b"},
-    "because": {"en": r"\bbecause\b", "de": r"\bweil\b", "it": r"\bperché\b", "fr": r"\bparce qu", "ar": r"\bلأن", "zh": "因为",
-                "af": r"\bomdat\b"},
-    "question": {"fr": r"^Est-ce qu", "ar": r"^(هل |أ\w+ .*؟)", "zh": "吗？",
-                 "en": r"^(Do|Does|Did|Is|Are|Am|Was|Were|Will|Can|Must) .*\?"},
+SAID = {  # tag -> how it looks, in the languages where no other word looks the same
+    "negation": {
+        "en": r"\b(not|cannot|no)\b",
+        "de": r"\b(nicht|kein\w*)\b",
+        "it": r"(?i)\bnon\b",
+        "fr": r"(?i)\bne\b|\bn'",
+        "af": r"\b(nie|geen)\b",
+    },
+    "because": {
+        "en": r"\bbecause\b",
+        "de": r"\bweil\b",
+        "it": r"\bperché\b",
+        "fr": r"\bparce qu",
+        "ar": r"\bلأن",
+        "zh": "因为",
+        "af": r"\bomdat\b",
+    },
+    "question": {
+        "fr": r"^Est-ce qu",
+        "ar": r"^(هل |أ\w+ .*؟)",
+        "zh": "吗？",
+        "en": r"^(Do|Does|Did|Is|Are|Am|Was|Were|Will|Can|Must) .*\?",
+    },
 }
 
 
-@pytest.mark.parametrize("tag, code", [(tag, code) for tag, patterns in SAID.items() for code in patterns])
+@pytest.mark.parametrize(
+    "tag, code", [(tag, code) for tag, patterns in SAID.items() for code in patterns]
+)
 def test_tags_agree_with_the_sentences(rows, tag, code):
     for row in itertools.chain.from_iterable(rows[split] for split in SPLITS):
         text = row["translation"][code]
@@ -245,8 +386,14 @@ def test_tags_agree_with_the_sentences(rows, tag, code):
 
 
 def test_afrikaans_negation_ends_in_nie(rows):
-    negated = [row for row in rows["train"] if {"negation", "because", "coordination"} & set(row["constructions"]) == {"negation"}]
-    assert len(negated) > 500 and all(re.search(r"\bnie[.?]$", row["translation"]["af"]) for row in negated)
+    negated = [
+        row
+        for row in rows["train"]
+        if {"negation", "because", "coordination"} & set(row["constructions"]) == {"negation"}
+    ]
+    assert len(negated) > 500 and all(
+        re.search(r"\bnie[.?]$", row["translation"]["af"]) for row in negated
+    )
 
 
 def test_every_concept_has_every_citation():
@@ -254,15 +401,24 @@ def test_every_concept_has_every_citation():
         for form in FORMS.get(category, ("",)):
             for code, say in linearizers().items():
                 word = say.citation(concept, form)
-                assert word and word == word.strip() == unicodedata.normalize("NFC", word) and "  " not in word, (code, concept, form, word)
-    for say in linearizers().values():             # the forms differ, and so do the words
-        cited = {say.citation(c, form) for c, category in lexicon().category.items() for form in FORMS.get(category, ("",))}
+                assert (
+                    word
+                    and word == word.strip() == unicodedata.normalize("NFC", word)
+                    and "  " not in word
+                ), (code, concept, form, word)
+    for say in linearizers().values():  # the forms differ, and so do the words
+        cited = {
+            say.citation(c, form)
+            for c, category in lexicon().category.items()
+            for form in FORMS.get(category, ("",))
+        }
         assert len(cited) > 1.2 * len(lexicon().category)
 
 
-# ------------------------------------------------------------------------------------------------ the base models' reading
+# ------------------------------------------------------------------------- the base models' reading
 def sides(document):
-    """The sentences of a document by language name, or under "" for monolingual text: [(language, text)]."""
+    """The sentences of a document by language name, or under "" for monolingual text: [(language,
+    text)]."""
     head, target = document
     if not head:
         return [("", target.strip())]
@@ -279,24 +435,49 @@ def documents():
 def reading(documents):
     """(kind, its (language, text) pairs) of some thousands of documents."""
     found = []
-    for kind, n in {"simple": 3000, "few_shot": 500, "mono": 3000, "phrase": 1000, "dictionary": 500, "fact": 100}.items():
+    for kind, n in {
+        "simple": 3000,
+        "few_shot": 500,
+        "mono": 3000,
+        "phrase": 1000,
+        "dictionary": 500,
+        "fact": 100,
+    }.items():
         found += [(kind, sides(getattr(documents, kind)())) for _ in range(n)]
     stream = iter(documents)
     return found + [("stream", sides(next(stream))) for _ in range(1000)]
 
 
 def test_documents_hold_no_sentence_of_valid_or_test(rows, reading):
-    held_out = {text for split in ("valid", "test") for row in rows[split] for text in row["translation"].values()}
+    held_out = {
+        text
+        for split in ("valid", "test")
+        for row in rows[split]
+        for text in row["translation"].values()
+    }
     pairs = [pair for _, found in reading for pair in found]
-    assert len(pairs) > 10000 and set(language for language, _ in pairs) == {"", *(LANGUAGE_NAMES[code] for code in LANGUAGES)}
-    # "" is monolingual text. Two meanings may share a sentence in one language and not in English (我切面包: bread, the bread), so a
-    # translation is held out by its English side: no (source, target) of valid and test is ever read.
-    assert [text for language, text in pairs if language in ("", "English") and text in held_out] == []
+    assert len(pairs) > 10000 and set(language for language, _ in pairs) == {
+        "",
+        *(LANGUAGE_NAMES[code] for code in LANGUAGES),
+    }
+    # "" is monolingual text. Two meanings may share a sentence in one language and not in English
+    # (我切面包: bread, the bread), so a
+    # translation is held out by its English side: no (source, target) of valid and test is ever
+    # read.
+    assert [
+        text for language, text in pairs if language in ("", "English") and text in held_out
+    ] == []
 
 
 def test_without_the_check_documents_would_hold_some(rows, documents, monkeypatch):
-    """The control: the same generator without its list of held-out texts does repeat sentences of valid and test."""
-    held_out = {text for split in ("valid", "test") for row in rows[split] for text in row["translation"].values()}
+    """The control: the same generator without its list of held-out texts does repeat sentences of
+    valid and test."""
+    held_out = {
+        text
+        for split in ("valid", "test")
+        for row in rows[split]
+        for text in row["translation"].values()
+    }
     monkeypatch.setattr(documents, "held_out", set())
     assert any(text in held_out for _ in range(6000) for _, text in sides(documents.simple()))
 
@@ -310,34 +491,73 @@ def test_a_sentence_held_out_is_known_by_its_english_side(documents, monkeypatch
     assert documents.simple_tree() is second
 
 
-# how each held-back construction shows in English; a translation document always has an English side
-ENGLISH = {"negation": r"\b(not|cannot|no)\b", "question": r"\?", "future": r"\bwill\b", "modal": r"\b(can|cannot|must|wants? to)\b",
-           "because": r"\bbecause\b", "relative": r"\b(who|that)\b", "coordination": r"\band\b",
-           "existential": r"(?i)\bthere (is|are|was|were)\b",
-           "possessive": r"(?i)\b(my|your|his|her|our|their)\b|'s\b", "numeral": r"(?i)\b(two|three|four|five|six|seven|eight|nine|ten)\b"}
+# how each held-back construction shows in English; a translation document always has an English
+# side
+ENGLISH = {
+    "negation": r"\b(not|cannot|no)\b",
+    "question": r"\?",
+    "future": r"\bwill\b",
+    "modal": r"\b(can|cannot|must|wants? to)\b",
+    "because": r"\bbecause\b",
+    "relative": r"\b(who|that)\b",
+    "coordination": r"\band\b",
+    "existential": r"(?i)\bthere (is|are|was|were)\b",
+    "possessive": r"(?i)\b(my|your|his|her|our|their)\b|'s\b",
+    "numeral": r"(?i)\b(two|three|four|five|six|seven|eight|nine|ten)\b",
+}
 
 
 def test_translated_sentences_are_simple(rows, reading):
     assert set(ENGLISH) == set(HELD_BACK)
-    for tag, pattern in ENGLISH.items():           # the patterns find what they stand for, in the corpus and in monolingual text
+    for (
+        tag,
+        pattern,
+    ) in (
+        ENGLISH.items()
+    ):  # the patterns find what they stand for, in the corpus and in monolingual text
         tagged = [row["translation"]["en"] for row in rows["train"] if tag in row["constructions"]]
         hits = [bool(re.search(pattern, text)) for text in tagged]
-        assert tag in ("question", "existential") or all(hits), [text for text, hit in zip(tagged, hits) if not hit][:5]
+        assert tag in ("question", "existential") or all(hits), [
+            text for text, hit in zip(tagged, hits) if not hit
+        ][:5]
         assert any(re.search(pattern, found[0][1]) for kind, found in reading if kind == "mono")
-    forbidden = re.compile("|".join(f"(?:{pattern.replace('(?i)', '')})" for pattern in ENGLISH.values()), re.IGNORECASE)
-    translated = [text for kind, found in reading if kind in ("simple", "few_shot", "phrase") for language, text in found
-                  if language == "English"]
+    forbidden = re.compile(
+        "|".join(f"(?:{pattern.replace('(?i)', '')})" for pattern in ENGLISH.values()),
+        re.IGNORECASE,
+    )
+    translated = [
+        text
+        for kind, found in reading
+        if kind in ("simple", "few_shot", "phrase")
+        for language, text in found
+        if language == "English"
+    ]
     assert len(translated) > 4500 and [text for text in translated if forbidden.search(text)] == []
-    held_back = {text for split in SPLITS for row in rows[split] if set(row["constructions"]) & set(HELD_BACK)
-                 for text in row["translation"].values()}
-    assert not held_back & {text for kind, found in reading if kind in ("simple", "few_shot") for _, text in found}
-    # in the whole stream, a sentence with its full stop is simple wherever it stands beside a translation
-    stream = [text for kind, found in reading if kind == "stream" and found[0][0] for language, text in found if language == "English"]
+    held_back = {
+        text
+        for split in SPLITS
+        for row in rows[split]
+        if set(row["constructions"]) & set(HELD_BACK)
+        for text in row["translation"].values()
+    }
+    assert not held_back & {
+        text for kind, found in reading if kind in ("simple", "few_shot") for _, text in found
+    }
+    # in the whole stream, a sentence with its full stop is simple wherever it stands beside a
+    # translation
+    stream = [
+        text
+        for kind, found in reading
+        if kind == "stream" and found[0][0]
+        for language, text in found
+        if language == "English"
+    ]
     assert [text for text in stream if text[-1] in ".?" and forbidden.search(text)] == []
 
 
 def test_json_lines_are_plain(rows):
-    """One object per line, readable characters, a final newline: what a diff and a line count expect."""
+    """One object per line, readable characters, a final newline: what a diff and a line count
+    expect."""
     for name in data_card.FILES:
         raw = (BABEL / f"{name}.jsonl").read_text(encoding="utf-8")
         assert raw.endswith("}\n") and "\\u" not in raw and raw.count("\n") == len(rows[name])

@@ -1,4 +1,6 @@
-"""The training step in detail: logits where there are labels, the callback, precision, random states."""
+"""The training step in detail: logits where there are labels, the callback, precision, random
+states."""
+
 import contextlib
 import copy
 
@@ -6,25 +8,32 @@ import pytest
 import torch
 from lander_helpers import logits, make_sets, quick, same, state
 
-from lander_lite import baselines
-from lander_lite.checkpoints import load_checkpoint, save_checkpoint
 from lander_lite.corpus import collate, encode
-from lander_lite.evaluate import evaluate
-from lander_lite.finetune import finetune, label_loss
-from lander_lite.lander import LanderTuningConfig, get_lander_model
+from lander_lite.evaluation import evaluate
+from lander_lite.reproduction import baselines
+from lander_lite.training.checkpoints import load_checkpoint, save_checkpoint
+from lander_lite.training.loop import finetune, label_loss
+from lander_lite.tuner.model import LanderTuningConfig, get_lander_model
 
 MODULE = finetune.__globals__
 PAIRS = ["en-de", "zh-en"]
 METHODS = {
-    "full": baselines.full, "adapter": lambda model: baselines.adapter(model, 8),
-    "lora": lambda model: baselines.lora(model, r=2, dropout=.3),
-    "learned": lambda model: get_lander_model(model, LanderTuningConfig(make_sets(model), "learned")).set_pair("en-de")}
+    "full": baselines.full,
+    "adapter": lambda model: baselines.adapter(model, 8),
+    "lora": lambda model: baselines.lora(model, r=2, dropout=0.3),
+    "learned": lambda model: get_lander_model(
+        model, LanderTuningConfig(make_sets(model), "learned")
+    ).set_pair("en-de"),
+}
 
 
 @pytest.fixture
 def batch(tokenizer, corpus):
     """Rows of unequal lengths, with prompts of unequal lengths."""
-    return collate(tokenizer, [encode(tokenizer, row["en"], row["de"], "en-de") for row in corpus["translation"]])
+    return collate(
+        tokenizer,
+        [encode(tokenizer, row["en"], row["de"], "en-de") for row in corpus["translation"]],
+    )
 
 
 def gradients(model, loss):
@@ -38,11 +47,15 @@ def gradients(model, loss):
 @pytest.mark.parametrize("short", [True, False])
 def test_the_loss_is_the_models_own(model, batch, method, short):
     seen, head = [], model.get_output_embeddings()
-    if not short:                                           # a model that knows no logits_to_keep gives them all
+    if not short:  # a model that knows no logits_to_keep gives them all
+
         class Old(type(model)):
             def forward(self, input_ids, attention_mask, labels=None, **others):
                 assert "logits_to_keep" not in others
-                return super().forward(input_ids=input_ids, attention_mask=attention_mask, labels=labels, **others)
+                return super().forward(
+                    input_ids=input_ids, attention_mask=attention_mask, labels=labels, **others
+                )
+
         model.__class__ = Old
     tuned = METHODS[method](model).eval()
     own = tuned(**batch, use_cache=False).loss
@@ -55,13 +68,16 @@ def test_the_loss_is_the_models_own(model, batch, method, short):
     assert all(torch.allclose(got[name], expected[name], rtol=1e-3, atol=1e-6) for name in got)
     first = int((labels != -100).any(0).nonzero()[0])
     width = labels.shape[1]
-    assert seen == [width - first + 1 if short else width] and 10 < first < width - 5       # else nothing is spared
-    assert torch.equal(batch["labels"], labels)             # the batch stays as it is
+    assert (
+        seen == [width - first + 1 if short else width] and 10 < first < width - 5
+    )  # else nothing is spared
+    assert torch.equal(batch["labels"], labels)  # the batch stays as it is
 
 
 @pytest.mark.parametrize("columns", [[0, 1, 5], [0, 5], [10], [3, 10]])
 def test_any_columns_may_hold_labels(model, columns):
-    """The first column too: nothing predicts it, so it counts for nothing, as in the model's own loss."""
+    """The first column too: nothing predicts it, so it counts for nothing, as in the model's own
+    loss."""
     ids = torch.randint(4, 300, (3, 11), generator=torch.Generator().manual_seed(0))
     labels = torch.full_like(ids, -100)
     labels[1, columns] = ids[1, columns]
@@ -75,8 +91,14 @@ def test_a_callback_changes_nothing(bloom, tokenizer, corpus, monkeypatch):
     def run(method, callback):
         torch.manual_seed(0)
         model = METHODS[method](copy.deepcopy(bloom))
-        log = finetune(model, tokenizer, corpus, PAIRS, quick(updates=4, accumulation=2),
-                       callback=callback and (lambda n: callback(model, n)))
+        log = finetune(
+            model,
+            tokenizer,
+            corpus,
+            PAIRS,
+            quick(updates=4, accumulation=2),
+            callback=callback and (lambda n: callback(model, n)),
+        )
         return log, state(model), getattr(model, "pair", None)
 
     def rude(model, n):
@@ -84,23 +106,38 @@ def test_a_callback_changes_nothing(bloom, tokenizer, corpus, monkeypatch):
         seen.append((n, torch.is_grad_enabled(), model.training))
         torch.rand(n)
         model.eval()
-        evaluate(model, tokenizer, corpus, ["de-zh"], max_sentences=1, max_new_tokens=2, bootstrap=0)
+        evaluate(
+            model, tokenizer, corpus, ["de-zh"], max_sentences=1, max_new_tokens=2, bootstrap=0
+        )
 
     for method in ("lora", "learned"):
         seen = []
         plain, told = run(method, None), run(method, rude)
         assert plain[0] == told[0] and same(plain[1], told[1]) == [] and plain[2] == told[2]
         assert seen == [(n, False, True) for n in (1, 2, 3, 4)]
-    monkeypatch.setattr(torch.random, "fork_rng", lambda *args: contextlib.nullcontext())        # the control: the draws do matter
+    monkeypatch.setattr(
+        torch.random, "fork_rng", lambda *args: contextlib.nullcontext()
+    )  # the control: the draws do matter
     assert run("lora", rude)[0] != run("lora", None)[0]
 
 
-def test_a_callback_sees_the_updated_model_before_its_checkpoint(bloom, tokenizer, corpus, tmp_path):
+def test_a_callback_sees_the_updated_model_before_its_checkpoint(
+    bloom, tokenizer, corpus, tmp_path
+):
     seen = []
 
     def look(n):
         seen.append((state(bloom), sorted(path.name for path in tmp_path.iterdir())))
-    finetune(bloom, tokenizer, corpus, PAIRS, quick(updates=2, save_every=1), output_dir=tmp_path, callback=look)
+
+    finetune(
+        bloom,
+        tokenizer,
+        corpus,
+        PAIRS,
+        quick(updates=2, save_every=1),
+        output_dir=tmp_path,
+        callback=look,
+    )
     assert [names for _, names in seen] == [[], ["checkpoint-1"]]
     assert same(seen[0][0], seen[1][0]) != [] and same(seen[1][0], state(bloom)) == []
 
@@ -109,14 +146,19 @@ def test_a_callback_sees_the_updated_model_before_its_checkpoint(bloom, tokenize
 def test_runs_of_one_session_may_differ_in_precision(bloom, tokenizer, corpus):
     def run(precision):
         model = baselines.full(copy.deepcopy(bloom))
-        return finetune(model, tokenizer, corpus, PAIRS, quick(mixed_precision=precision))["loss"], model
+        return finetune(model, tokenizer, corpus, PAIRS, quick(mixed_precision=precision))[
+            "loss"
+        ], model
 
     first, half, last = (run(precision) for precision in ("no", "bf16", "no"))
-    assert first[0] == last[0] and first[0] != half[0] == pytest.approx(first[0], rel=.05)
-    twin = copy.deepcopy(bloom)                             # trained in bfloat16, the model itself is again as it was: float32
+    assert first[0] == last[0] and first[0] != half[0] == pytest.approx(first[0], rel=0.05)
+    twin = copy.deepcopy(bloom)  # trained in bfloat16, the model itself is again as it was: float32
     twin.load_state_dict(half[1].state_dict())
     assert torch.equal(logits(half[1]), logits(twin))
-    again, other = (finetune(model, tokenizer, corpus, PAIRS, quick())["loss"] for model in (half[1], baselines.full(twin)))
+    again, other = (
+        finetune(model, tokenizer, corpus, PAIRS, quick())["loss"]
+        for model in (half[1], baselines.full(twin))
+    )
     assert again == other
 
 
@@ -132,19 +174,35 @@ def test_a_forward_of_its_own_survives_training(bloom, tokenizer, corpus):
 
 def test_random_states_of_every_gpu_are_kept(tmp_path, monkeypatch):
     """Without a GPU at hand: torch's functions are replaced."""
-    states, put = [torch.tensor([1, 2], dtype=torch.uint8), torch.tensor([3], dtype=torch.uint8)], []
-    for name, fake in {"is_available": lambda: True, "get_rng_state_all": lambda: states, "device_count": lambda: 2,
-                       "set_rng_state": lambda state, device: put.append((device, state.tolist()))}.items():
+    states, put = (
+        [torch.tensor([1, 2], dtype=torch.uint8), torch.tensor([3], dtype=torch.uint8)],
+        [],
+    )
+    for name, fake in {
+        "is_available": lambda: True,
+        "get_rng_state_all": lambda: states,
+        "device_count": lambda: 2,
+        "set_rng_state": lambda state, device: put.append((device, state.tolist())),
+    }.items():
         monkeypatch.setattr(torch.cuda, name, fake)
     optimizer = torch.optim.AdamW([torch.zeros(1)])
-    save_checkpoint(tmp_path, 3, "mine", {}, {}, optimizer, {}, {"loss": [1.]}, 2)
-    assert load_checkpoint(tmp_path / "checkpoint-3", "mine", {}, {}, optimizer, {}) == (3, {"loss": [1.]})
+    save_checkpoint(tmp_path, 3, "mine", {}, {}, optimizer, {}, {"loss": [1.0]}, 2)
+    assert load_checkpoint(tmp_path / "checkpoint-3", "mine", {}, {}, optimizer, {}) == (
+        3,
+        {"loss": [1.0]},
+    )
     assert put == [(0, [1, 2]), (1, [3])]
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)      # gone on without them
-    assert load_checkpoint(tmp_path / "checkpoint-3", "mine", {}, {}, optimizer, {})[0] == 3 and len(put) == 2
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)  # gone on without them
+    assert (
+        load_checkpoint(tmp_path / "checkpoint-3", "mine", {}, {}, optimizer, {})[0] == 3
+        and len(put) == 2
+    )
 
 
-@pytest.mark.parametrize("wrong", [{"keep": 0}, {"updates": 0}, {"batch_size": -1}, {"learning_rate": 0.}, {"warmup": 1.}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"keep": 0}, {"updates": 0}, {"batch_size": -1}, {"learning_rate": 0.0}, {"warmup": 1.0}],
+)
 def test_settings_out_of_range_are_refused(bloom, tokenizer, corpus, wrong):
     before = state(bloom)
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} = {next(iter(wrong.values()))}"):

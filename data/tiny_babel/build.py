@@ -1,10 +1,12 @@
-"""Writes the Tiny Babel corpus: `python data/tiny_babel/build.py [--output-dir DIR]`. The same bytes every time.
+"""Writes the Tiny Babel corpus: `python data/tiny_babel/build.py [--output-dir DIR]`. The same
+bytes every time.
 
 train/valid/test.jsonl  {"translation": {language: text}, "constructions": [...]}   multi-parallel, WMT schema
 mono.jsonl              {"lang", "text"}                                             per language; af has a twentieth of the others
 facts.jsonl             {"lang", "fact", "relation", "prompt", "answer"}             cloze knowledge
 No sentence of any language stands in two of the splits, nor in mono.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -18,8 +20,14 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 from grammar import LANGUAGES, Sampler, lexicon, linearizers, translations  # noqa: E402
 
-SPLITS = {"test": 500, "valid": 500, "train": 8000}   # drawn in this order, so that a larger train leaves the others as they are
-SIMPLE_SHARE = .1      # of the rows; the rest has at least one construction that the base never saw translated
+SPLITS = {
+    "test": 500,
+    "valid": 500,
+    "train": 8000,
+}  # drawn in this order, so that a larger train leaves the others as they are
+SIMPLE_SHARE = (
+    0.1  # of the rows; the rest has at least one construction that the base never saw translated
+)
 MONO, MONO_AF = 4000, 200
 SEED = 20240
 
@@ -42,7 +50,12 @@ def mono(seen: set[str]) -> list[dict]:
     """Monolingual text: each language draws its own trees."""
     rows = []
     for i, code in enumerate(LANGUAGES):
-        sampler, rng, lin, texts = Sampler(SEED + 1 + i), random.Random(SEED + 1 + i), linearizers()[code], []
+        sampler, rng, lin, texts = (
+            Sampler(SEED + 1 + i),
+            random.Random(SEED + 1 + i),
+            linearizers()[code],
+            [],
+        )
         while len(texts) < (MONO_AF if code == "af" else MONO):
             text = lin.sentence(sampler.simple() if rng.random() < SIMPLE_SHARE else sampler.full())
             if text not in seen:
@@ -53,21 +66,40 @@ def mono(seen: set[str]) -> list[dict]:
 
 
 def facts() -> list[dict]:
-    """Every fact in every language: capital of a country, country of a capital, continent of a country."""
+    """Every fact in every language: capital of a country, country of a capital, continent of a
+    country."""
     lex, rows = lexicon(), []
-    continent = {country: c for c, countries in lex.raw["continent"].items() for country in countries}
-    known = [("capital", country, city) for country, city in zip(lex.raw["country"], lex.raw["city"], strict=True)]
-    known += [("country", city, country) for _, country, city in known[:]] + [("continent", c, continent[c]) for c in lex.raw["country"]]
+    continent = {
+        country: c for c, countries in lex.raw["continent"].items() for country in countries
+    }
+    known = [
+        ("capital", country, city)
+        for country, city in zip(lex.raw["country"], lex.raw["city"], strict=True)
+    ]
+    known += [("country", city, country) for _, country, city in known[:]] + [
+        ("continent", c, continent[c]) for c in lex.raw["country"]
+    ]
     for relation, subject, answer in known:
         for code, lin in linearizers().items():
-            rows.append({"lang": code, "fact": f"{relation}:{subject}", "relation": relation, "prompt": lin.fact(relation, subject),
-                         "answer": lin.citation(answer)})
+            rows.append(
+                {
+                    "lang": code,
+                    "fact": f"{relation}:{subject}",
+                    "relation": relation,
+                    "prompt": lin.fact(relation, subject),
+                    "answer": lin.citation(answer),
+                }
+            )
     return rows
 
 
 def write(path: Path, rows: list[dict]) -> None:
     temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8", newline="\n")
+    temporary.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
+        encoding="utf-8",
+        newline="\n",
+    )
     os.replace(temporary, path)
 
 

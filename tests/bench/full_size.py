@@ -1,9 +1,12 @@
-"""One step of everything at full size without a download: `python tests/bench/full_size.py [profile]`, bloom-7b1 by default.
+"""One step of everything at full size without a download: `python tests/bench/full_size.py
+[profile]`, bloom-7b1 by default.
 
-Random bfloat16 weights on the CPU. Detects layers, scores four of them, splits, takes one selective step. Prints the seconds of each part
-and the peak memory of the process, which for a 7B model should stay below 20 GB (with --slices float32 it is 24 GB: each tuned number
-takes 16 bytes instead of 8).
+Random bfloat16 weights on the CPU. Detects layers, scores four of them, splits, takes one selective
+step. Prints the seconds of each part and the peak memory of the process, which for a 7B model
+should stay below 20 GB (with --slices float32 it is 24 GB: each tuned number takes 16 bytes instead
+of 8).
 """
+
 from __future__ import annotations
 
 import argparse
@@ -14,9 +17,18 @@ from pathlib import Path
 
 import torch
 
-from lander_lite import LanderTuningConfig, categorize, detect_layers, finetune, get_lander_model, load_corpus, load_model, score_awareness
+from lander_lite import (
+    LanderTuningConfig,
+    categorize,
+    detect_layers,
+    finetune,
+    get_lander_model,
+    load_corpus,
+    load_model,
+    score_awareness,
+)
 from lander_lite.config import FinetuneConfig, LanderConfig
-from lander_lite.plan import plan
+from lander_lite.scale.plan import plan
 
 PAIRS, LANGUAGES = ["en-de", "de-en"], ["en", "de"]
 
@@ -42,23 +54,39 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    corpus = load_corpus(LanderConfig.from_profile("tiny-bloom").corpus.valid).select(range(args.sentences))
+    corpus = load_corpus(LanderConfig.from_profile("tiny-bloom").corpus.valid).select(
+        range(args.sentences)
+    )
     with timed("build, random bfloat16 weights"):
         model, tokenizer = load_model(args.profile, random_weights=True, dtype="bfloat16")
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
     with timed("detect layers"):
         layers = detect_layers(model, tokenizer, corpus, PAIRS, k=4, batch_size=1, progress=False)
     with timed("score four layers"):
-        scores = score_awareness(model, tokenizer, corpus, LANGUAGES, layers, batch_size=1, progress=False)
-    sets = categorize(scores, epsilon=.9)
+        scores = score_awareness(
+            model, tokenizer, corpus, LANGUAGES, layers, batch_size=1, progress=False
+        )
+    sets = categorize(scores, epsilon=0.9)
     with timed(f"wrap, {args.slices} slices"):
-        lander = get_lander_model(model, LanderTuningConfig(sets, "learned", dtype=args.slices)).set_pair("en-de")
-    settings = FinetuneConfig(updates=1, batch_size=1, max_length=64, rows_per_pair=None, gradient_checkpointing=True, progress=False)
+        lander = get_lander_model(
+            model, LanderTuningConfig(sets, "learned", dtype=args.slices)
+        ).set_pair("en-de")
+    settings = FinetuneConfig(
+        updates=1,
+        batch_size=1,
+        max_length=64,
+        rows_per_pair=None,
+        gradient_checkpointing=True,
+        progress=False,
+    )
     with timed("one selective step"):
         loss = finetune(lander, tokenizer, corpus, ["en-de"], settings)["loss"]
     trainable, total = lander.get_nb_trainable_parameters()
-    print(f"layers {layers.selected}, loss {loss[0]:.2f}, trained {trainable:,} of {total:,}; planned on a GPU, as the profile says: "
-          f"{plan(LanderConfig.from_profile(args.profile), 'lander-learned', layers.selected).peak / 1e9:.1f} GB")
+    print(
+        f"layers {layers.selected}, loss {loss[0]:.2f}, trained {trainable:,} of {total:,}; "
+        f"planned on a GPU, as the profile says: "
+        f"{plan(LanderConfig.from_profile(args.profile), 'lander-learned', layers.selected).peak / 1e9:.1f} GB"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""Time of LAPE's counting against plain forward passes of the same batches: `python tests/bench/lape.py [profile] [--repeats N]`.
+"""Time of LAPE's counting against plain forward passes of the same batches: `python
+tests/bench/lape.py [profile] [--repeats N]`.
 
-Medians of interleaved repeats in one run, so that only the ratios count. Counting needs no logits, so it leaves the output head out; the
-second ratio is to a pass that leaves it out too, and shows what counting itself costs. Tokenising is left out of all three.
+Medians of interleaved repeats in one run, so that only the ratios count. Counting needs no logits,
+so it leaves the output head out; the second ratio is to a pass that leaves it out too, and shows
+what counting itself costs. Tokenising is left out of all three.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -11,10 +14,11 @@ import time
 
 import torch
 
-from lander_lite import activation_entropy, load_corpus, load_model
-from lander_lite.activation_entropy import active_tokens
+from lander_lite import load_corpus, load_model
 from lander_lite.config import LanderConfig
 from lander_lite.corpus import batches, collate, prompt_ids, texts
+from lander_lite.neighbours import lape as activation_entropy
+from lander_lite.neighbours.lape import active_tokens
 
 
 def main() -> None:
@@ -28,24 +32,31 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     model, tokenizer = load_model(args.profile, random_weights=args.random_weights)
-    sentences = texts(load_corpus(LanderConfig.from_profile("tiny-bloom").corpus.valid), "en")[:args.sentences]
+    sentences = texts(load_corpus(LanderConfig.from_profile("tiny-bloom").corpus.valid), "en")[
+        : args.sentences
+    ]
     encoded = {sentence: prompt_ids(tokenizer, sentence) for sentence in sentences}
     activation_entropy.prompt_ids = lambda tokenizer, sentence: encoded[sentence]
     examples = [{"input_ids": encoded[sentence]} for sentence in sentences]
 
     @torch.inference_mode()
     def passes(part) -> None:
-        for rows in batches(examples, args.batch_size, key=lambda example: len(example["input_ids"])):
+        for rows in batches(
+            examples, args.batch_size, key=lambda example: len(example["input_ids"])
+        ):
             part(**collate(tokenizer, [examples[row] for row in rows]), use_cache=False)
 
-    actions = {"forward passes": lambda: passes(model), "… without the output head": lambda: passes(model.base_model),
-               "LAPE's counts": lambda: active_tokens(model, tokenizer, sentences, args.batch_size, 256)}
+    actions = {
+        "forward passes": lambda: passes(model),
+        "… without the output head": lambda: passes(model.base_model),
+        "LAPE's counts": lambda: active_tokens(model, tokenizer, sentences, args.batch_size, 256),
+    }
     times: dict[str, list[float]] = {name: [] for name in actions}
     for repeat in range(args.repeats + 2):
         for name, action in actions.items():
             start = time.perf_counter()
             action()
-            if repeat >= 2:                             # the first ones warm up
+            if repeat >= 2:  # the first ones warm up
                 times[name].append(time.perf_counter() - start)
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, value in medians.items():

@@ -1,20 +1,29 @@
-"""Afrikaans: double negation, verb-second and verb-final order, het ge-, separable verbs, attributive adjectives."""
+"""Afrikaans: double negation, verb-second and verb-final order, het ge-, separable verbs,
+attributive adjectives."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from grammar import NP, Both, Clause, Linearizer, Sentence
 
-SUBJECT, OBJECT, POSSESSIVE = range(3)    # columns of a pronoun's entry
-WITHIN_NEGATION = {"every_day", "often", "always", "soon"}     # "nie altyd", but "vandag nie": what the negation is about
+SUBJECT, OBJECT, POSSESSIVE = range(3)  # columns of a pronoun's entry
+WITHIN_NEGATION = {
+    "every_day",
+    "often",
+    "always",
+    "soon",
+}  # "nie altyd", but "vandag nie": what the negation is about
 
 
 @dataclass(frozen=True)
 class Verb:
-    """The forms of a verb; a separable one has its particle in `particle` and glued onto all forms but `finite`."""
-    finite: str                           # in second place: "maak" (… oop)
-    particle: str                         # "oop", or ""
-    final: str                            # finite at the end of a subordinate clause: "oopmaak"
+    """The forms of a verb; a separable one has its particle in `particle` and glued onto all forms
+    but `finite`."""
+
+    finite: str  # in second place: "maak" (… oop)
+    particle: str  # "oop", or ""
+    final: str  # finite at the end of a subordinate clause: "oopmaak"
     infinitive: str
     participle: str
 
@@ -22,7 +31,13 @@ class Verb:
     def of(cls, entry: str | dict) -> Verb:
         entry = {"v": entry} if isinstance(entry, str) else entry
         stem, particle = entry["v"], entry.get("sep", "")
-        return cls(stem, particle, particle + stem, particle + entry.get("inf", stem), particle + entry.get("part", "ge" + stem))
+        return cls(
+            stem,
+            particle,
+            particle + stem,
+            particle + entry.get("inf", stem),
+            particle + entry.get("part", "ge" + stem),
+        )
 
 
 class Afrikaans(Linearizer):
@@ -30,7 +45,9 @@ class Afrikaans(Linearizer):
 
     def __init__(self, lex=None):
         super().__init__(lex)
-        self.verbs = {c: Verb.of(w) for c, w in self.words.items() if self.lex.category[c] == "verb"}
+        self.verbs = {
+            c: Verb.of(w) for c, w in self.words.items() if self.lex.category[c] == "verb"
+        }
 
     def noun(self, concept: str, number: str = "sg") -> str:
         word = self.words[concept]
@@ -43,7 +60,8 @@ class Afrikaans(Linearizer):
 
     # ---- noun phrases
     def np(self, np: NP | Both, case: int = SUBJECT, article: str = "'n") -> str:
-        """A noun phrase without its relative clause; `article` is the indefinite one of the singular."""
+        """A noun phrase without its relative clause; `article` is the indefinite one of the
+        singular."""
         if isinstance(np, Both):
             return f"{self.np(np.first, case)} en {self.np(np.second, case)}"
         category = self.lex.category[np.head]
@@ -62,10 +80,16 @@ class Afrikaans(Linearizer):
             determiner = "" if bare and article == "'n" else article
         numeral = self.words[np.numeral] if np.numeral else ""
         adjective = self.adjective(np.adjective, attributive=True) if np.adjective else ""
-        return " ".join(w for w in (determiner, numeral, adjective, self.noun(np.head, np.number)) if w)
+        return " ".join(
+            w for w in (determiner, numeral, adjective, self.noun(np.head, np.number)) if w
+        )
 
     def possessive(self, owner: str) -> str:
-        return self.words[owner][POSSESSIVE] if self.lex.category[owner] == "pronoun" else f"{self.words[owner]} se"
+        return (
+            self.words[owner][POSSESSIVE]
+            if self.lex.category[owner] == "pronoun"
+            else f"{self.words[owner]} se"
+        )
 
     def relative(self, np: NP | Both | None) -> str:
         """The relative clause of a phrase, or "": "wat die hond gesien het"."""
@@ -75,7 +99,8 @@ class Afrikaans(Linearizer):
 
     # ---- clauses
     def verb_group(self, clause: Clause) -> tuple[str, str, str]:
-        """The finite verb, what stands at the end of a main clause, and both together as a subordinate clause ends with them."""
+        """The finite verb, what stands at the end of a main clause, and both together as a
+        subordinate clause ends with them."""
         if clause.kind != "verbal":
             if clause.tense == "future":
                 return "sal", "wees", "sal wees"
@@ -84,21 +109,29 @@ class Afrikaans(Linearizer):
         verb = self.verbs[clause.verb]
         if clause.modal or clause.tense == "future":
             # a negated "must" forbids: mag nie
-            finite = "sal" if not clause.modal else "mag" if clause.modal == "must" and clause.negated else self.words[clause.modal]
+            finite = (
+                "sal"
+                if not clause.modal
+                else "mag"
+                if clause.modal == "must" and clause.negated
+                else self.words[clause.modal]
+            )
             return finite, verb.infinitive, f"{finite} {verb.infinitive}"
         if clause.tense == "past":
             return "het", verb.participle, f"{verb.participle} het"
         return verb.finite, verb.particle, verb.final
 
     def clause(self, clause: Clause, order: str = "second", subject: str | None = None) -> str:
-        """One clause without capital and full stop; order: the finite verb comes "second", "first" (question) or "final"."""
+        """One clause without capital and full stop; order: the finite verb comes "second", "first"
+        (question) or "final"."""
         finite, end, both = self.verb_group(clause)
         if clause.kind == "existential":
             subject = "daar"
         elif subject is None:
             subject = self.np(clause.subject)
             if relative := self.relative(clause.subject):
-                subject = f"{subject} {relative},"               # the comma parts the two verbs: "die man wat sing, slaap"
+                # the comma parts the two verbs: "die man wat sing, slaap"
+                subject = f"{subject} {relative},"
         place = self.words[clause.place] if clause.place else ""
         time = self.words[clause.time] if clause.time else ""
         core, extraposed = "", ""
@@ -107,19 +140,34 @@ class Afrikaans(Linearizer):
         elif clause.kind == "noun":
             core = f"'n {self.noun(clause.noun)}"
         elif clause.kind == "existential":
-            core, extraposed = self.np(clause.subject, article="geen" if clause.negated else "'n"), self.relative(clause.subject)
+            core, extraposed = (
+                self.np(clause.subject, article="geen" if clause.negated else "'n"),
+                self.relative(clause.subject),
+            )
         elif clause.object:
             core, extraposed = self.np(clause.object, OBJECT), self.relative(clause.object)
-        # an object's relative clause follows the last verb, and a place then precedes the object, so as not to part the two
+        # an object's relative clause follows the last verb, and a place then precedes the object,
+        # so as not to part the two
         middle = [place, core] if extraposed else [core, place]
         # the first "nie" stands before all that it denies; adverbs of the moment stay outside
         first_nie = "nie" if clause.negated and clause.kind != "existential" else ""
-        middle = [first_nie, time, *middle] if clause.time in WITHIN_NEGATION else [time, first_nie, *middle]
+        middle = (
+            [first_nie, time, *middle]
+            if clause.time in WITHIN_NEGATION
+            else [time, first_nie, *middle]
+        )
         if clause.object and self.lex.category[clause.object.head] == "pronoun":
-            middle = [core, *(w for w in middle if w != core)]   # a pronoun stands before all of it: "hy sien hom nie"
-        before = {"second": [subject, finite], "first": [finite, subject], "final": [subject]}[order]
+            middle = [
+                core,
+                *(w for w in middle if w != core),
+            ]  # a pronoun stands before all of it: "hy sien hom nie"
+        before = {"second": [subject, finite], "first": [finite, subject], "final": [subject]}[
+            order
+        ]
         words = [w for w in (*before, *middle, both if order == "final" else end, extraposed) if w]
-        if clause.negated and words[-1] != "nie":                # "hy slaap nie": the second is not said right after the first
+        if (
+            clause.negated and words[-1] != "nie"
+        ):  # "hy slaap nie": the second is not said right after the first
             words.append("nie")
         return " ".join(words)
 
@@ -133,7 +181,7 @@ class Afrikaans(Linearizer):
             text += f"{',' if s.clause.negated else ''} omdat {self.clause(s.second, 'final')}"
         # 'n is never a capital, the word after it is: "'n Man …"
         at = 3 if text.startswith("'n ") else 0
-        return text[:at] + text[at].upper() + text[at + 1:] + ("?" if s.question else ".")
+        return text[:at] + text[at].upper() + text[at + 1 :] + ("?" if s.question else ".")
 
     def noun_phrase(self, np: NP) -> str:
         return " ".join(w for w in (self.np(np), self.relative(np)) if w)
@@ -144,15 +192,23 @@ class Afrikaans(Linearizer):
             return self.noun(concept, form)
         if category == "verb":
             verb = self.verbs[concept]
-            return {"infinitive": verb.infinitive, "present": f"{verb.finite} {verb.particle}".strip(),
-                    "past": f"het {verb.participle}", "future": f"sal {verb.infinitive}"}[form]
+            return {
+                "infinitive": verb.infinitive,
+                "present": f"{verb.finite} {verb.particle}".strip(),
+                "past": f"het {verb.participle}",
+                "future": f"sal {verb.infinitive}",
+            }[form]
         if category == "adjective":
             return self.adjective(concept)
         return self.words[concept][SUBJECT] if category == "pronoun" else self.words[concept]
 
     def fact(self, relation: str, subject: str) -> str:
         name = self.words[subject]
-        pattern = {"capital": "Die hoofstad van {} is", "country": "{} is 'n stad in", "continent": "{} is 'n land in"}[relation]
+        pattern = {
+            "capital": "Die hoofstad van {} is",
+            "country": "{} is 'n stad in",
+            "continent": "{} is 'n land in",
+        }[relation]
         return pattern.format(name)
 
 

@@ -1,10 +1,13 @@
 """Modern Standard Arabic, unvocalised.
 
-Word order: a definite subject precedes its verb and agrees fully (SVO); an indefinite subject can't open a sentence, so it follows
-(VSO), and so does every subject in a question and after كان and ليس; the verb then agrees in gender only.
-Agreement keys, of nouns, adjectives and third-person verbs: m/f + s(ingular), d(ual), p(lural); plurals of non-humans count as "fs".
-Cases: n(ominative), a(ccusative), g(enitive). States: "indef", "def" (with ال), "con" (construct: before a possessor or suffix).
+Word order: a definite subject precedes its verb and agrees fully (SVO); an indefinite subject can't
+open a sentence, so it follows (VSO), and so does every subject in a question and after كان and ليس;
+the verb then agrees in gender only. Agreement keys, of nouns, adjectives and third-person verbs:
+m/f + s(ingular), d(ual), p(lural); plurals of non-humans count as "fs".
+Cases: n(ominative), a(ccusative), g(enitive). States: "indef", "def" (with ال), "con" (construct:
+    before a possessor or suffix).
 """
+
 from __future__ import annotations
 
 import functools
@@ -12,26 +15,64 @@ from dataclasses import replace
 
 from grammar import NP, Both, Clause, Linearizer, Sentence
 
-PREFIX = {"1s": "أ", "2s": "ت", "1p": "ن", "ms": "ي", "fs": "ت", "md": "ي", "fd": "ت", "mp": "ي", "fp": "ي"}
-LAYSA = {"1s": "لست", "2s": "لست", "1p": "لسنا", "ms": "ليس", "fs": "ليست", "md": "ليسا", "fd": "ليستا", "mp": "ليسوا", "fp": "لسن"}
+PREFIX = {
+    "1s": "أ",
+    "2s": "ت",
+    "1p": "ن",
+    "ms": "ي",
+    "fs": "ت",
+    "md": "ي",
+    "fd": "ت",
+    "mp": "ي",
+    "fp": "ي",
+}
+LAYSA = {
+    "1s": "لست",
+    "2s": "لست",
+    "1p": "لسنا",
+    "ms": "ليس",
+    "fs": "ليست",
+    "md": "ليسا",
+    "fd": "ليستا",
+    "mp": "ليسوا",
+    "fp": "لسن",
+}
 WHO = {"ms": "الذي", "fs": "التي", "mp": "الذين", "fp": "اللاتي"}
 BE = {"p": "كان", "i": "يكون", "c": "h"}
-ON = {"ي": "علي", "ك": "عليك", "ه": "عليه", "ها": "عليها", "نا": "علينا", "هم": "عليهم", "هن": "عليهن", "هما": "عليهما"}
-THEY = {"fp": "هن", "md": "هما", "fd": "هما"}          # "they" of women only, and of two
+ON = {
+    "ي": "علي",
+    "ك": "عليك",
+    "ه": "عليه",
+    "ها": "عليها",
+    "نا": "علينا",
+    "هم": "عليهم",
+    "هن": "عليهن",
+    "هما": "عليهما",
+}
+THEY = {"fp": "هن", "md": "هما", "fd": "هما"}  # "they" of women only, and of two
 
 
-# ------------------------------------------------------------------------------------------------ verbs
+# -------------------------------------------------------------------------------------------- verbs
 def perfect(v: dict, person: str) -> str:
     p, kind = v["p"], v.get("c")
-    # the stem before ت, نا, ن: hollow verbs lose the long vowel, doubled ones split, defective ones show their ي
-    short = v.get("ps") or (p[:-2] + p[-1] if kind == "h" else p + p[-1] if kind == "d" else p[:-1] + "ي" if p[-1] == "ى" else p)
+    # the stem before ت, نا, ن: hollow verbs lose the long vowel, doubled ones split, defective ones
+    # show their ي
+    short = v.get("ps") or (
+        p[:-2] + p[-1]
+        if kind == "h"
+        else p + p[-1]
+        if kind == "d"
+        else p[:-1] + "ي"
+        if p[-1] == "ى"
+        else p
+    )
     if person in ("1s", "2s"):
         return short + "ت"
     if person in ("1p", "fp"):
         return (short[:-1] if short[-1] == "ن" else short) + ("نا" if person == "1p" else "ن")
     if person == "ms":
         return p
-    if person == "mp":                    # نسوا, بكوا; a final hamza moves to the seat ؤ: قرؤوا, جاؤوا
+    if person == "mp":  # نسوا, بكوا; a final hamza moves to the seat ؤ: قرؤوا, جاؤوا
         return (p[:-1] + "ؤ" if p[-1] in "أء" else p[:-1] if p[-1] in "ىي" else p) + "وا"
     if person == "md":
         return p[:-1] + "آ" if p[-1] == "أ" else (p[:-1] + "ي" if p[-1] == "ى" else p) + "ا"
@@ -42,10 +83,20 @@ def imperfect(v: dict, person: str, mood: str = "ind") -> str:
     """mood: "ind", "sub" (after أن and لن) or "jus" (after لم)."""
     stem, kind = v["i"][1:], v.get("c")
     weak = stem[-1] in "يى"
-    if person == "mp":                    # يقرؤون; defective verbs lose their last letter: يبكون, ينسون
-        stem = (stem[:-1] + "ؤ" if stem[-1] == "أ" else stem[:-1] if weak else stem) + ("ون" if mood == "ind" else "وا")
-    elif person == "fp":                  # the same in all moods
-        stem = stem[:-2] + stem[-1] if kind == "h" else stem + stem[-1] if kind == "d" else stem[:-1] + "ي" if weak else stem
+    if person == "mp":  # يقرؤون; defective verbs lose their last letter: يبكون, ينسون
+        stem = (stem[:-1] + "ؤ" if stem[-1] == "أ" else stem[:-1] if weak else stem) + (
+            "ون" if mood == "ind" else "وا"
+        )
+    elif person == "fp":  # the same in all moods
+        stem = (
+            stem[:-2] + stem[-1]
+            if kind == "h"
+            else stem + stem[-1]
+            if kind == "d"
+            else stem[:-1] + "ي"
+            if weak
+            else stem
+        )
         stem = (stem[:-1] if stem[-1] == "ن" else stem) + "ن"
     elif person in ("md", "fd"):
         stem = stem[:-1] + "آ" if stem[-1] == "أ" else (stem[:-1] + "ي" if weak else stem) + "ا"
@@ -55,9 +106,10 @@ def imperfect(v: dict, person: str, mood: str = "ind") -> str:
     return (PREFIX[person] + stem).replace("أأ", "آ")
 
 
-# ------------------------------------------------------------------------------------------------ nouns and adjectives
+# ----------------------------------------------------------------------------- nouns and adjectives
 def decline(stem: str, kind: str, case: str, state: str) -> str:
-    """kind: t(riptote), d(iptote), x (defective), five (أب, أخ), smp (sound masculine plural), du(al)."""
+    """kind: t(riptote), d(iptote), x (defective), five (أب, أخ), smp (sound masculine plural),
+    du(al)."""
     if kind in ("smp", "du"):
         ending = "ي" if case != "n" else "و" if kind == "smp" else "ا"
         word = stem + ending + ("" if state == "con" else "ن")
@@ -74,7 +126,7 @@ def decline(stem: str, kind: str, case: str, state: str) -> str:
 
 def suffixed(stem: str, kind: str, case: str, suffix: str) -> str:
     """A declined word with a possessive suffix."""
-    if suffix == "ي":                     # "my" swallows the ending: معلمي, كتابي (but كتاباي), أبي, قاضي
+    if suffix == "ي":  # "my" swallows the ending: معلمي, كتابي (but كتاباي), أبي, قاضي
         if kind in ("smp", "five") or kind == "du" and case != "n":
             return stem + "ي"
         if kind == "x":
@@ -128,15 +180,23 @@ class Arabic(Linearizer):
         """`owner` (with state "con"): a suffix that starts with "+", or a name."""
         stem, kind = self.noun_stem(concept, number, state)
         tail = self.words[concept].get("tail")
-        if tail:                          # a fixed idafa: its second half carries the article or the owner
-            second = tail + owner[1:] if owner[:1] == "+" else f"{tail} {owner}" if owner else "ال" * (state == "def") + tail
+        if tail:  # a fixed idafa: its second half carries the article or the owner
+            second = (
+                tail + owner[1:]
+                if owner[:1] == "+"
+                else f"{tail} {owner}"
+                if owner
+                else "ال" * (state == "def") + tail
+            )
             return f"{decline(stem, kind, case, 'con')} {second}"
         if owner[:1] == "+":
             return suffixed(stem, kind, case, owner[1:])
         word = decline(stem, kind, case, state)
         return f"{word} {owner}" if owner else word
 
-    def _adjective(self, concept: str, agr: str, case: str, state: str, animate: bool = False) -> str:
+    def _adjective(
+        self, concept: str, agr: str, case: str, state: str, animate: bool = False
+    ) -> str:
         w = self.words[concept]
         w = w.get("animate", w) if animate else w
         if agr[1] == "d":
@@ -147,11 +207,14 @@ class Arabic(Linearizer):
             if "s" in w:
                 return decline(w["m"][:-1] if "x" in w else w["m"], "smp", case, state)
             return decline(w["pl"], "t", case, state)
-        return decline(w[agr[0]], "d" if "d" in w else "x" if "x" in w and agr == "ms" else "t", case, state)
+        return decline(
+            w[agr[0]], "d" if "d" in w else "x" if "x" in w and agr == "ms" else "t", case, state
+        )
 
     # ---- noun phrases
     def agreement(self, subject: NP | Both) -> str:
-        """Agreement key of a phrase; two singulars make a dual, and one male or human makes the whole male or human."""
+        """Agreement key of a phrase; two singulars make a dual, and one male or human makes the
+        whole male or human."""
         if isinstance(subject, Both):
             a, b = (self.agreement(x) for x in (subject.first, subject.second))
             gender = "f" if a[0] == b[0] == "f" else "m"
@@ -160,7 +223,9 @@ class Arabic(Linearizer):
             people = [x for x in (subject.first, subject.second) if self.lex.person(x.head)]
             if not people:
                 return "fs"
-            return ("f" if all(x.head in self.lex.female for x in people) and gender == "f" else "m") + "p"
+            return (
+                "f" if all(x.head in self.lex.female for x in people) and gender == "f" else "m"
+            ) + "p"
         category = self.lex.category[subject.head]
         if category == "pronoun":
             return self.words[subject.head]["a"]
@@ -185,25 +250,52 @@ class Arabic(Linearizer):
         numeral = self.words[np.numeral][self.words[np.head]["g"]] if counted else ""
         if np.possessor:
             owner = self.words[np.possessor]
-            parts = [self.noun(np.head, number, case, "con", owner if isinstance(owner, str) else "+" + owner["suf"])]
-        elif counted and not definite:    # three to ten: the counted noun is an indefinite genitive plural
+            parts = [
+                self.noun(
+                    np.head,
+                    number,
+                    case,
+                    "con",
+                    owner if isinstance(owner, str) else "+" + owner["suf"],
+                )
+            ]
+        elif (
+            counted and not definite
+        ):  # three to ten: the counted noun is an indefinite genitive plural
             case = "g"
             parts = [numeral, self.noun(np.head, number, case, "indef")]
         else:
             parts = [self.noun(np.head, number, case, "def" if definite else "indef")]
-        if counted and definite:          # القطط الثلاث
+        if counted and definite:  # القطط الثلاث
             parts.append("ال" + numeral)
         agr = self.agreement(np)
         if np.adjective:
-            parts.append(self.adjective(np.adjective, agr, case, "def" if definite else "indef", self.lex.animate(np.head)))
+            parts.append(
+                self.adjective(
+                    np.adjective,
+                    agr,
+                    case,
+                    "def" if definite else "indef",
+                    self.lex.animate(np.head),
+                )
+            )
         if np.relative:
-            who = {"md": "اللذان", "fd": "اللتان"} if case == "n" else {"md": "اللذين", "fd": "اللتين"}
-            parts += [(WHO | who)[agr] if definite else "", self.lead(np.relative, agr)[0], *self.rest(np.relative, agr)]
+            who = (
+                {"md": "اللذان", "fd": "اللتان"}
+                if case == "n"
+                else {"md": "اللذين", "fd": "اللتين"}
+            )
+            parts += [
+                (WHO | who)[agr] if definite else "",
+                self.lead(np.relative, agr)[0],
+                *self.rest(np.relative, agr),
+            ]
         return " ".join(filter(None, parts))
 
     # ---- clauses
     def lead(self, c: Clause, person: str) -> tuple[str, bool]:
-        """The finite verb with its negation, and whether its form says who "I" is: كتبت is I, you or she, أحضر "I bring", "he brought"."""
+        """The finite verb with its negation, and whether its form says who "I" is: كتبت is I, you
+        or she, أحضر "I bring", "he brought"."""
         if c.kind == "verbal":
             v = self.words[c.modal or c.verb]
         elif c.tense == "present":
@@ -211,51 +303,78 @@ class Arabic(Linearizer):
         else:
             v = BE
         if c.tense == "past":
-            return ("لم " + imperfect(v, person, "jus"), True) if c.negated else (perfect(v, person), False)
+            return (
+                ("لم " + imperfect(v, person, "jus"), True)
+                if c.negated
+                else (perfect(v, person), False)
+            )
         if c.tense == "future":
-            return ("لن " + imperfect(v, person, "sub") if c.negated else "س" + imperfect(v, person)), True
+            return (
+                "لن " + imperfect(v, person, "sub") if c.negated else "س" + imperfect(v, person)
+            ), True
         verb = imperfect(v, person)
-        return ("لا " + verb, True) if c.negated else (verb, verb not in (v["p"], v["p"].replace("ى", "ي")))
+        return (
+            ("لا " + verb, True)
+            if c.negated
+            else (verb, verb not in (v["p"], v["p"].replace("ى", "ي")))
+        )
 
     def rest(self, c: Clause, person: str) -> list[str]:
         """What follows finite verb and subject; `person` is that of the full agreement."""
         parts = []
         if c.modal:
-            parts = ["ألا" if c.modal == "must" and c.negated else "أن", imperfect(self.words[c.verb], person, "sub")]
+            parts = [
+                "ألا" if c.modal == "must" and c.negated else "أن",
+                imperfect(self.words[c.verb], person, "sub"),
+            ]
         if c.object:
             prep = self.words[c.verb].get("prep")
             parts.append(with_prep(prep, self.phrase(c.object, "g" if prep else "a")))
         where = [self.words[c.place]] if c.place else []
-        if c.verb in ("arrive", "come") and where:      # one arrives "to" a place; قرب and تحت keep their place after إلى
+        if (
+            c.verb in ("arrive", "come") and where
+        ):  # one arrives "to" a place; قرب and تحت keep their place after إلى
             first, _, place = where[0].partition(" ")
             where = [f"إلى {place if first in ('في', 'على') else where[0]}"]
         return parts + where + ([self.words[c.time]] if c.time else [])
 
     def clause(self, c: Clause, mode: str = "main", antecedent: str = "") -> str:
-        """mode: "main", "question" or "because". antecedent: agreement of the first clause's subject, which "they" takes up."""
+        """mode: "main", "question" or "because". antecedent: agreement of the first clause's
+        subject, which "they" takes up."""
         if c.kind == "existential":
             return self.existential(c, mode)
         subject, copula = c.subject, c.kind in ("adjective", "noun")
         if copula and isinstance(subject, NP) and subject.numeral:
-            subject = replace(subject, definite=True)       # "ثلاث قطط جائعة" would be "three hungry cats"
+            subject = replace(
+                subject, definite=True
+            )  # "ثلاث قطط جائعة" would be "three hungry cats"
         pronoun = isinstance(subject, NP) and self.lex.category[subject.head] == "pronoun"
         me = self.words[subject.head] if pronoun else {}
         if pronoun and subject.head == "they" and antecedent in THEY:
             me = {"n": THEY[antecedent], "suf": THEY[antecedent], "p": antecedent, "a": antecedent}
         agr = me["a"] if pronoun else self.agreement(subject)
         person = me["p"] if pronoun else agr
-        bare = copula and c.tense == "present" and not c.negated        # no verb at all
+        bare = copula and c.tense == "present" and not c.negated  # no verb at all
         if copula:
-            case, animate = "n" if bare else "a", not isinstance(subject, Both) and self.lex.animate(subject.head)
+            case, animate = (
+                "n" if bare else "a",
+                not isinstance(subject, Both) and self.lex.animate(subject.head),
+            )
             adjective = c.kind == "adjective"
-            rest = [self.adjective(c.adjective, agr, case, "indef", animate) if adjective else self.noun(c.noun, "sg", case, "indef")]
+            rest = [
+                self.adjective(c.adjective, agr, case, "indef", animate)
+                if adjective
+                else self.noun(c.noun, "sg", case, "indef")
+            ]
             rest += [self.words[a] for a in (c.place, c.time) if a]
         else:
             rest = self.rest(c, person)
-        if c.modal == "must":             # impersonal: "it's incumbent on X that he …"
+        if c.modal == "must":  # impersonal: "it's incumbent on X that he …"
             on = ON[me["suf"]] if pronoun else "على " + self.phrase(subject, "g")
-            return {"main": "", "question": "هل ", "because": "لأنه "}[mode] + " ".join(["يجب", on, *rest])
-        if mode == "because":             # لأن takes an accusative subject or a suffix
+            return {"main": "", "question": "هل ", "because": "لأنه "}[mode] + " ".join(
+                ["يجب", on, *rest]
+            )
+        if mode == "because":  # لأن takes an accusative subject or a suffix
             start = [because(me["suf"])] if pronoun else ["لأن", self.phrase(subject, "a")]
             return " ".join(start + ([] if bare else [self.lead(c, person)[0]]) + rest)
         said = me["n"] if pronoun else self.phrase(subject, "n")
@@ -263,7 +382,7 @@ class Arabic(Linearizer):
             return " ".join(["هل"] * (mode == "question") + [said] + rest)
         definite = isinstance(subject, Both) or subject.definite or subject.possessor
         verb_first = mode == "question" or not pronoun and (copula or not definite)
-        if verb_first and not pronoun:    # gender agreement only, with the first of two
+        if verb_first and not pronoun:  # gender agreement only, with the first of two
             near = self.agreement(subject.first if isinstance(subject, Both) else subject)
             person = near[0] + "s"
         verb, clear = self.lead(c, person)
@@ -276,15 +395,29 @@ class Arabic(Linearizer):
         person = self.agreement(c.subject)[0] + "s"
         verb = "" if c.tense == "present" and not c.negated else self.lead(c, person)[0] + " "
         case = "a" if mode == "because" and not verb else "n"
-        words = " ".join([f"{verb}هناك", self.phrase(c.subject, case), *(self.words[a] for a in (c.place, c.time) if a)])
-        return {"main": "", "question": "أ" if c.negated else "هل ", "because": "لأنه " if verb else "لأن "}[mode] + words
+        words = " ".join(
+            [
+                f"{verb}هناك",
+                self.phrase(c.subject, case),
+                *(self.words[a] for a in (c.place, c.time) if a),
+            ]
+        )
+        return {
+            "main": "",
+            "question": "أ" if c.negated else "هل ",
+            "because": "لأنه " if verb else "لأن ",
+        }[mode] + words
 
     # ---- the four public methods
     def sentence(self, s: Sentence) -> str:
         text = self.clause(s.clause, "question" if s.question else "main")
         if s.second:
             who = self.agreement(s.clause.subject)
-            text += " و" + self.clause(s.second, "main", who) if s.link == "and" else " " + self.clause(s.second, "because", who)
+            text += (
+                " و" + self.clause(s.second, "main", who)
+                if s.link == "and"
+                else " " + self.clause(s.second, "because", who)
+            )
         return text + ("؟" if s.question else ".")
 
     def noun_phrase(self, np: NP) -> str:
@@ -295,9 +428,19 @@ class Arabic(Linearizer):
         if isinstance(w, str):
             return w
         if category == "noun":
-            return self.noun(concept, "pl" if form == "pl" and concept not in self.lex.mass else "sg", "n", "indef")
-        if category == "verb":            # no infinitive in Arabic: the form that modals take stands for it
-            he = {"infinitive": "أن " + imperfect(w, "ms", "sub"), "present": w["i"], "past": w["p"], "future": "س" + w["i"]}[form]
+            return self.noun(
+                concept,
+                "pl" if form == "pl" and concept not in self.lex.mass else "sg",
+                "n",
+                "indef",
+            )
+        if category == "verb":  # no infinitive in Arabic: the form that modals take stands for it
+            he = {
+                "infinitive": "أن " + imperfect(w, "ms", "sub"),
+                "present": w["i"],
+                "past": w["p"],
+                "future": "س" + w["i"],
+            }[form]
             return f"{he} {w['prep']}" if "prep" in w else he
         if category == "modal":
             return w["i"]
@@ -307,7 +450,11 @@ class Arabic(Linearizer):
 
     def fact(self, relation: str, subject: str) -> str:
         name = self.words[subject]
-        return {"capital": f"عاصمة {name} هي", "country": f"{name} مدينة في", "continent": f"{name} دولة في"}[relation]
+        return {
+            "capital": f"عاصمة {name} هي",
+            "country": f"{name} مدينة في",
+            "continent": f"{name} دولة في",
+        }[relation]
 
 
 def because(suffix: str) -> str:

@@ -1,4 +1,6 @@
-"""German: three genders, case, three adjective declensions, the verb second in main clauses and last in subordinate ones."""
+"""German: three genders, case, three adjective declensions, the verb second in main clauses and
+last in subordinate ones."""
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -6,25 +8,43 @@ from typing import NamedTuple
 from grammar import NP, Both, Clause, Linearizer, Sentence
 
 # Endings by case and then gender; the plural ("p") has no genders.
-DER = {"nom": {"m": "der", "f": "die", "n": "das", "p": "die"}, "acc": {"m": "den", "f": "die", "n": "das", "p": "die"},
-       "dat": {"m": "dem", "f": "der", "n": "dem", "p": "den"}}
-EIN = {"nom": {"m": "", "f": "e", "n": "", "p": "e"}, "acc": {"m": "en", "f": "e", "n": "", "p": "e"},
-       "dat": {"m": "em", "f": "er", "n": "em", "p": "en"}}         # ein, kein, mein, …
-STRONG = {"nom": {"m": "er", "f": "e", "n": "es", "p": "e"}, "acc": {"m": "en", "f": "e", "n": "es", "p": "e"},
-          "dat": {"m": "em", "f": "er", "n": "em", "p": "en"}}      # after nothing, a numeral or "Annas"
-WEAK = {"nom": {"m": "e", "f": "e", "n": "e", "p": "en"}, "acc": {"m": "en", "f": "e", "n": "e", "p": "en"},
-        "dat": dict.fromkeys("mfnp", "en")}                         # after der
-MIXED = {"nom": {"m": "er", "f": "e", "n": "es", "p": "en"}, "acc": {"m": "en", "f": "e", "n": "es", "p": "en"},
-         "dat": dict.fromkeys("mfnp", "en")}                        # after ein, kein, mein
+DER = {
+    "nom": {"m": "der", "f": "die", "n": "das", "p": "die"},
+    "acc": {"m": "den", "f": "die", "n": "das", "p": "die"},
+    "dat": {"m": "dem", "f": "der", "n": "dem", "p": "den"},
+}
+EIN = {
+    "nom": {"m": "", "f": "e", "n": "", "p": "e"},
+    "acc": {"m": "en", "f": "e", "n": "", "p": "e"},
+    "dat": {"m": "em", "f": "er", "n": "em", "p": "en"},
+}  # ein, kein, mein, …
+STRONG = {
+    "nom": {"m": "er", "f": "e", "n": "es", "p": "e"},
+    "acc": {"m": "en", "f": "e", "n": "es", "p": "e"},
+    "dat": {"m": "em", "f": "er", "n": "em", "p": "en"},
+}  # after nothing, a numeral or "Annas"
+WEAK = {
+    "nom": {"m": "e", "f": "e", "n": "e", "p": "en"},
+    "acc": {"m": "en", "f": "e", "n": "e", "p": "en"},
+    "dat": dict.fromkeys("mfnp", "en"),
+}  # after der
+MIXED = {
+    "nom": {"m": "er", "f": "e", "n": "es", "p": "en"},
+    "acc": {"m": "en", "f": "e", "n": "es", "p": "en"},
+    "dat": dict.fromkeys("mfnp", "en"),
+}  # after ein, kein, mein
 # Verb forms are lists: ich, du, er/sie/es, plural (wir and sie have the same form).
 HAVE, WILL = ("habe", "hast", "hat", "haben"), ("werde", "wirst", "wird", "werden")
 BE, WAS = ("bin", "bist", "ist", "sind"), ("war", "warst", "war", "waren")
-# Adverbials that "nicht" precedes (it says "not often"); the others precede "nicht" ("gestern nicht").
+# Adverbials that "nicht" precedes (it says "not often"); the others precede "nicht" ("gestern
+# nicht").
 SCOPED = {"often", "always", "every_day", "soon"}
 
 
 class Verb(NamedTuple):
-    """A verb's forms: `present` four of them without the separable prefix; the infinitive and participle have it."""
+    """A verb's forms: `present` four of them without the separable prefix; the infinitive and
+    participle have it."""
+
     present: tuple[str, ...]
     infinitive: str
     participle: str
@@ -35,36 +55,49 @@ class Verb(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """A clause before word order: what stands first, the finite verb with its prefix, the middle, and the non-finite end."""
+    """A clause before word order: what stands first, the finite verb with its prefix, the middle,
+    and the non-finite end."""
+
     first: str
     finite: str
     prefix: str
     middle: list[str]
     end: str
-    relative: str                                     # a relative clause of the object goes to the very end
+    relative: str  # a relative clause of the object goes to the very end
 
 
 def conjugate(entry: dict) -> Verb:
     infinitive, prefix = entry["n"], entry.get("pre", "")
     stem = infinitive[:-2] if infinitive.endswith("en") else infinitive[:-1]
-    e = "e" if stem[-1] in "td" or stem.endswith(("ffn", "chn")) else ""                  # du wartest, er öffnet
-    du = stem + ("t" if stem[-1] in "sßzx" else e + "st")                                 # du tanzt
-    ich = stem[:-2] + "le" if infinitive.endswith("eln") else stem + "e"                  # ich lächle
+    e = "e" if stem[-1] in "td" or stem.endswith(("ffn", "chn")) else ""  # du wartest, er öffnet
+    du = stem + ("t" if stem[-1] in "sßzx" else e + "st")  # du tanzt
+    ich = stem[:-2] + "le" if infinitive.endswith("eln") else stem + "e"  # ich lächle
     present = (ich, entry.get("du", du), entry.get("er", stem + e + "t"), infinitive)
-    return Verb(present, prefix + infinitive, entry["ptcp"], prefix, BE if entry.get("be") else HAVE,
-                "dat" if entry.get("dat") else "acc", entry.get("refl", False))
+    return Verb(
+        present,
+        prefix + infinitive,
+        entry["ptcp"],
+        prefix,
+        BE if entry.get("be") else HAVE,
+        "dat" if entry.get("dat") else "acc",
+        entry.get("refl", False),
+    )
 
 
 def decline(entry: dict) -> dict[str, dict[str, str]]:
     """Noun forms by number and case."""
     singular, plural = entry["n"], entry.get("pl", entry["n"])
     oblique = entry.get("weak", singular)
-    dative = plural if plural[-1] in "ns" else plural + "n"                               # den Hunden, but den Frauen, den Autos
-    return {"sg": {"nom": singular, "acc": oblique, "dat": oblique}, "pl": {"nom": plural, "acc": plural, "dat": dative}}
+    dative = plural if plural[-1] in "ns" else plural + "n"  # den Hunden, but den Frauen, den Autos
+    return {
+        "sg": {"nom": singular, "acc": oblique, "dat": oblique},
+        "pl": {"nom": plural, "acc": plural, "dat": dative},
+    }
 
 
 def finish(text: str, mark: str = "") -> str:
-    """Settles the commas around relative clauses, which both want one at their end and lose it before a full stop."""
+    """Settles the commas around relative clauses, which both want one at their end and lose it
+    before a full stop."""
     text = text.replace(" ,", ",").replace(",,", ",").rstrip(",")
     return text[0].upper() + text[1:] + mark if mark else text
 
@@ -77,11 +110,16 @@ class German(Linearizer):
         category = self.lex.category
         self.nouns = {c: decline(w) for c, w in self.words.items() if category[c] == "noun"}
         self.verbs = {c: conjugate(w) for c, w in self.words.items() if category[c] == "verb"}
-        self.stems = {c: w if isinstance(w, str) else w[1] for c, w in self.words.items() if category[c] == "adjective"}
+        self.stems = {
+            c: w if isinstance(w, str) else w[1]
+            for c, w in self.words.items()
+            if category[c] == "adjective"
+        }
 
     # ---- the noun phrase
     def core(self, np: NP, case: str, negated: bool = False) -> str:
-        """A noun phrase without its relative clause; `negated` makes an indefinite one "kein …" or "nicht drei …"."""
+        """A noun phrase without its relative clause; `negated` makes an indefinite one "kein …" or
+        "nicht drei …"."""
         category = self.lex.category[np.head]
         if category != "noun":
             return self.word(np.head)
@@ -89,14 +127,16 @@ class German(Linearizer):
         declension, words = STRONG, []
         if np.possessor and self.lex.category[np.possessor] == "pronoun":
             declension, words = MIXED, [self.words[np.possessor]["poss"] + EIN[case][gender]]
-        elif np.possessor:                                                                # Annas Hund, Thomas' Hund
+        elif np.possessor:  # Annas Hund, Thomas' Hund
             name = self.words[np.possessor]
             words = [name + ("'" if name[-1] in "sßzx" else "s")]
         elif np.definite:
             declension, words = WEAK, [DER[case][gender]]
         elif negated:
-            declension, words = (STRONG, ["nicht"]) if np.numeral else (MIXED, ["kein" + EIN[case][gender]])
-        elif np.number == "sg" and np.head not in self.lex.mass:                          # no article: Hunde, Wasser
+            declension, words = (
+                (STRONG, ["nicht"]) if np.numeral else (MIXED, ["kein" + EIN[case][gender]])
+            )
+        elif np.number == "sg" and np.head not in self.lex.mass:  # no article: Hunde, Wasser
             declension, words = MIXED, ["ein" + EIN[case][gender]]
         if np.numeral:
             words.append(self.words[np.numeral])
@@ -106,15 +146,18 @@ class German(Linearizer):
         return " ".join(words)
 
     def relative(self, np: NP) -> str:
-        """", der den Hund sieht," or nothing."""
+        """ ", der den Hund sieht," or nothing."""
         if np.relative is None:
             return ""
         plural = np.number == "pl"
         pronoun = DER["nom"]["p" if plural else self.words[np.head]["g"]]
-        return f" , {self.verb_last(self.parts(np.relative, pronoun, 3 if plural else 2, 'sich'))} ,"
+        return (
+            f" , {self.verb_last(self.parts(np.relative, pronoun, 3 if plural else 2, 'sich'))} ,"
+        )
 
     def subject(self, x: NP | Both) -> tuple[str, int, str]:
-        """The subject in the nominative, which of the four verb forms it takes, and its reflexive pronoun."""
+        """The subject in the nominative, which of the four verb forms it takes, and its reflexive
+        pronoun."""
         if isinstance(x, Both):
             return f"{self.subject(x.first)[0]} und {self.subject(x.second)[0]}", 3, "sich"
         if self.lex.category[x.head] == "pronoun":
@@ -124,33 +167,40 @@ class German(Linearizer):
 
     # ---- the clause
     def parts(self, c: Clause, first: str = "", form: int = 2, reflexive: str = "sich") -> Parts:
-        """Takes a clause apart. A relative clause brings its own subject (`first`, with verb form and reflexive pronoun)."""
-        known = focus = rel = ""                       # known: definite object; focus: indefinite object or predicate
+        """Takes a clause apart. A relative clause brings its own subject (`first`, with verb form
+        and reflexive pronoun)."""
+        known = focus = rel = ""  # known: definite object; focus: indefinite object or predicate
         scoped = c.time in SCOPED
-        kein = c.negated and not scoped                # "nicht oft ein Buch", but "heute kein Buch"
-        if c.kind == "existential":                    # Im Garten ist ein Hund: the place comes first
+        kein = c.negated and not scoped  # "nicht oft ein Buch", but "heute kein Buch"
+        if c.kind == "existential":  # Im Garten ist ein Hund: the place comes first
             first, form = self.words[c.place], 3 if c.subject.number == "pl" else 2
             focus, rel = self.core(c.subject, "nom", kein), self.relative(c.subject)
         elif c.subject is not None:
             first, form, reflexive = self.subject(c.subject)
         if c.kind == "adjective":
             focus = ("nicht " if kein else "") + self.word(c.adjective)
-        elif c.kind == "noun":                         # professions stand without article: er ist Arzt, er ist kein Arzt
+        elif c.kind == "noun":  # professions stand without article: er ist Arzt, er ist kein Arzt
             focus = ("kein " if kein else "") + self.word(c.noun)
         elif c.object is not None:
             obj, rel = self.core(c.object, self.verbs[c.verb].case, kein), self.relative(c.object)
-            if self.lex.category[c.object.head] == "noun" and not c.object.definite and not c.object.possessor:
+            if (
+                self.lex.category[c.object.head] == "noun"
+                and not c.object.definite
+                and not c.object.possessor
+            ):
                 focus = obj
             else:
                 known = obj
         finite, prefix, end = self.predicate(c, form)
         time = self.words[c.time] if c.time else ""
         place = self.words[c.place] if c.place and c.kind != "existential" else ""
-        if c.negated and (scoped or not focus):        # Er hat den Hund gestern nicht im Garten gesehen.
-            middle = [known, "nicht", time, place, focus] if scoped else [known, time, "nicht", place]
+        if c.negated and (scoped or not focus):  # Er hat den Hund gestern nicht im Garten gesehen.
+            middle = (
+                [known, "nicht", time, place, focus] if scoped else [known, time, "nicht", place]
+            )
         elif known and self.lex.category[c.object.head] == "name":
-            middle = [known, time, place]              # Er hat Anna gestern im Garten gesehen.
-        else:                                          # Er hat gestern den Hund im Garten gesehen, but: im Garten einen Hund gesehen.
+            middle = [known, time, place]  # Er hat Anna gestern im Garten gesehen.
+        else:  # Er hat gestern den Hund im Garten gesehen, but: im Garten einen Hund gesehen.
             middle = [time, known, place, focus]
         if c.verb and self.verbs[c.verb].reflexive:
             middle = [reflexive, *middle]
@@ -159,14 +209,22 @@ class German(Linearizer):
     def predicate(self, c: Clause, form: int) -> tuple[str, str, str]:
         """Finite verb, separable prefix, and what stands at the end: participle or infinitive."""
         if c.kind != "verbal":
-            return (WILL[form], "", "sein") if c.tense == "future" else ((WAS if c.tense == "past" else BE)[form], "", "")
+            return (
+                (WILL[form], "", "sein")
+                if c.tense == "future"
+                else ((WAS if c.tense == "past" else BE)[form], "", "")
+            )
         verb = self.verbs[c.verb]
         if c.modal:
             modal = self.words[c.modal]
-            return (modal.get("neg", modal["forms"]) if c.negated else modal["forms"])[form], "", verb.infinitive
+            return (
+                (modal.get("neg", modal["forms"]) if c.negated else modal["forms"])[form],
+                "",
+                verb.infinitive,
+            )
         if c.tense == "future":
             return WILL[form], "", verb.infinitive
-        if c.tense == "past":                          # Perfekt
+        if c.tense == "past":  # Perfekt
             return verb.auxiliary[form], "", verb.participle
         return verb.present[form], verb.prefix, ""
 
@@ -175,7 +233,9 @@ class German(Linearizer):
         return " ".join(x for x in (*start, *p.middle, p.end, p.prefix) if x) + p.relative
 
     def verb_last(self, p: Parts) -> str:
-        return " ".join(x for x in (p.first, *p.middle, p.end, p.prefix + p.finite) if x) + p.relative
+        return (
+            " ".join(x for x in (p.first, *p.middle, p.end, p.prefix + p.finite) if x) + p.relative
+        )
 
     # ---- the four methods
     def sentence(self, s: Sentence) -> str:
@@ -192,7 +252,9 @@ class German(Linearizer):
     def word(self, concept: str) -> str:
         """The base form."""
         entry = self.words[concept]
-        return entry if isinstance(entry, str) else entry[0] if isinstance(entry, list) else entry["n"]
+        return (
+            entry if isinstance(entry, str) else entry[0] if isinstance(entry, list) else entry["n"]
+        )
 
     def citation(self, concept: str, form: str = "") -> str:
         category = self.lex.category[concept]
@@ -209,10 +271,12 @@ class German(Linearizer):
 
     def fact(self, relation: str, subject: str) -> str:
         word = self.words[subject]
-        nominative, of = (word, f"von {word}") if isinstance(word, str) else (word["nom"], word["of"])
+        nominative, of = (
+            (word, f"von {word}") if isinstance(word, str) else (word["nom"], word["of"])
+        )
         if relation == "capital":
             return f"Die Hauptstadt {of} ist"
-        if relation == "country":                      # "heißt" takes the bare name; "in" would ask for "der Türkei"
+        if relation == "country":  # "heißt" takes the bare name; "in" would ask for "der Türkei"
             return f"Das Land, in dem {word} liegt, heißt"
         return f"{nominative[0].upper()}{nominative[1:]} ist ein Land in"
 

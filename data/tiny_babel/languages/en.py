@@ -1,14 +1,20 @@
-"""English: do-support, a/an, regular spelling rules, "any" after a negation, who for people and that for the rest."""
+"""English: do-support, a/an, regular spelling rules, "any" after a negation, who for people and
+that for the rest."""
+
 from __future__ import annotations
 
 from grammar import NP, Both, Clause, Linearizer, Sentence
 
 VOWELS = "aeiou"
-BEFORE_VERB = {"often", "always"}         # adverbs of frequency stand before the full verb, the other adverbials at the end
+BEFORE_VERB = {
+    "often",
+    "always",
+}  # adverbs of frequency stand before the full verb, the other adverbials at the end
 
 
 def add_s(word: str) -> str:
-    """The plural of a regular noun and the third person of a verb, which are spelled alike: dogs, boxes, stories, boys."""
+    """The plural of a regular noun and the third person of a verb, which are spelled alike: dogs,
+    boxes, stories, boys."""
     if word.endswith(("s", "x", "z", "ch", "sh")):
         return word + "es"
     if word.endswith("y") and word[-2] not in VOWELS:
@@ -35,12 +41,22 @@ class English(Linearizer):
 
     def __init__(self, lex=None):
         super().__init__(lex)
-        self.nouns, self.verbs = {}, {}   # concept -> (singular, plural); -> (base, third person, past, preposition with space)
+        self.nouns, self.verbs = (
+            {},
+            {},
+        )  # concept -> (singular, plural); -> (base, third person, past, preposition with space)
         for concept, word in self.words.items():
             kind = self.lex.category[concept]
             if kind == "noun":
                 one = word if isinstance(word, str) else word["n"]
-                self.nouns[concept] = (one, one if concept in self.lex.mass else add_s(one) if isinstance(word, str) else word["pl"])
+                self.nouns[concept] = (
+                    one,
+                    one
+                    if concept in self.lex.mass
+                    else add_s(one)
+                    if isinstance(word, str)
+                    else word["pl"],
+                )
             elif kind == "verb":
                 entry = {"v": word} if isinstance(word, str) else word
                 base, prep = entry["v"], f" {entry['prep']}" if "prep" in entry else ""
@@ -48,7 +64,8 @@ class English(Linearizer):
 
     # ---- noun phrases
     def np(self, np: NP | Both, case: str = "subj", negated: bool = False) -> str:
-        """A phrase as subject ("subj") or object ("obj"); `negated` is true of the object of a negated clause: "any dogs"."""
+        """A phrase as subject ("subj") or object ("obj"); `negated` is true of the object of a
+        negated clause: "any dogs"."""
         if isinstance(np, Both):
             return f"{self.np(np.first, case)} and {self.np(np.second, case)}"
         category = self.lex.category[np.head]
@@ -68,23 +85,35 @@ class English(Linearizer):
             elif negated:
                 phrase = f"any {phrase}"
         if np.relative:
-            third = "she" if np.number == "sg" else "they"           # any pronoun of the person that the verb agrees with
+            third = (
+                "she" if np.number == "sg" else "they"
+            )  # any pronoun of the person that the verb agrees with
             who = "who" if self.lex.person(np.head) else "that"
             phrase = f"{phrase} {who} {self.clause(np.relative, NP(third), gap=True)}"
         return phrase
 
     def possessive(self, owner: str) -> str:
-        return self.words[owner]["poss"] if self.lex.category[owner] == "pronoun" else f"{self.words[owner]}'s"
+        return (
+            self.words[owner]["poss"]
+            if self.lex.category[owner] == "pronoun"
+            else f"{self.words[owner]}'s"
+        )
 
     # ---- clauses
     def person(self, subject: NP | Both) -> int:
-        """Which column of am/is/are the subject asks for: 0 I, 1 third person singular, 2 you and all plurals."""
-        if isinstance(subject, Both) or subject.number == "pl" or subject.head in ("you", "we", "they"):
+        """Which column of am/is/are the subject asks for: 0 I, 1 third person singular, 2 you and
+        all plurals."""
+        if (
+            isinstance(subject, Both)
+            or subject.number == "pl"
+            or subject.head in ("you", "we", "they")
+        ):
             return 2
         return 0 if subject.head == "i" else 1
 
     def verb_group(self, clause: Clause, person: int, question: bool) -> tuple[str, str]:
-        """The auxiliary, if the clause needs one ("" otherwise), and the rest of the verb with the predicate, objects excluded."""
+        """The auxiliary, if the clause needs one ("" otherwise), and the rest of the verb with the
+        predicate, objects excluded."""
         if clause.kind == "verbal":
             base, third, past, prep = self.verbs[clause.verb]
             if clause.modal == "want":
@@ -93,15 +122,26 @@ class English(Linearizer):
                 return self.words[clause.modal], base + prep
             if clause.tense == "future":
                 return "will", base + prep
-            if question or clause.negated:                           # do-support
-                return "did" if clause.tense == "past" else ("do", "does", "do")[person], base + prep
+            if question or clause.negated:  # do-support
+                return "did" if clause.tense == "past" else ("do", "does", "do")[
+                    person
+                ], base + prep
             return "", (past if clause.tense == "past" else (base, third, base)[person]) + prep
         if clause.tense == "future":
             return "will", "be"
-        return (("was", "was", "were") if clause.tense == "past" else ("am", "is", "are"))[person], ""
+        return (("was", "was", "were") if clause.tense == "past" else ("am", "is", "are"))[
+            person
+        ], ""
 
-    def clause(self, clause: Clause, subject: NP | Both | None = None, question: bool = False, gap: bool = False) -> str:
-        """One clause without capital and full stop. With `gap` the subject only gives the person: a relative clause."""
+    def clause(
+        self,
+        clause: Clause,
+        subject: NP | Both | None = None,
+        question: bool = False,
+        gap: bool = False,
+    ) -> str:
+        """One clause without capital and full stop. With `gap` the subject only gives the person: a
+        relative clause."""
         subject = subject or clause.subject
         if clause.kind == "existential":
             return self.existential(clause, question)
@@ -119,9 +159,12 @@ class English(Linearizer):
             end = [with_article(self.nouns[clause.noun][0])]
         else:
             end = [self.np(clause.object, "obj", clause.negated)] if clause.object else []
-        adverbials = [self.words[x] for x in (clause.place, clause.time) if x and x not in BEFORE_VERB]
+        adverbials = [
+            self.words[x] for x in (clause.place, clause.time) if x and x not in BEFORE_VERB
+        ]
         parts = [*start, often, rest, *end]
-        # after a relative clause an adverbial would be read as part of it, so it goes to the front of a statement
+        # after a relative clause an adverbial would be read as part of it, so it goes to the front
+        # of a statement
         heavy = clause.object is not None and clause.object.relative is not None and not question
         return " ".join(w for w in (adverbials + parts if heavy else parts + adverbials) if w)
 
@@ -130,8 +173,10 @@ class English(Linearizer):
         plural = np.number == "pl"
         verb = (("is", "are"), ("was", "were"))[clause.tense == "past"][plural]
         phrase = self.np(np)
-        if clause.negated:                                           # "no" takes the place of the article
-            phrase = f"no {phrase if plural or np.head in self.lex.mass else phrase.split(' ', 1)[1]}"
+        if clause.negated:  # "no" takes the place of the article
+            phrase = (
+                f"no {phrase if plural or np.head in self.lex.mass else phrase.split(' ', 1)[1]}"
+            )
         start = f"{verb} there" if question else f"there {verb}"
         return f"{start} {phrase} {self.words[clause.place]}"
 
@@ -151,12 +196,18 @@ class English(Linearizer):
             return self.nouns[concept][form == "pl"]
         if category == "verb":
             base, third, past, prep = self.verbs[concept]
-            return {"infinitive": base, "present": third, "past": past, "future": f"will {base}"}[form] + prep
+            return {"infinitive": base, "present": third, "past": past, "future": f"will {base}"}[
+                form
+            ] + prep
         return self.words[concept]["subj"] if category == "pronoun" else self.words[concept]
 
     def fact(self, relation: str, subject: str) -> str:
         name = self.words[subject]
-        return {"capital": f"The capital of {name} is", "country": f"{name} is a city in", "continent": f"{name} is a country in"}[relation]
+        return {
+            "capital": f"The capital of {name} is",
+            "country": f"{name} is a city in",
+            "continent": f"{name} is a country in",
+        }[relation]
 
 
 LINEARIZER = English

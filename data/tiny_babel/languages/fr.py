@@ -1,4 +1,6 @@
-"""French. Phrases are lists of words; `join` makes elisions (l', d', qu', ...) and contractions (du, des, au, aux) at the end."""
+"""French. Phrases are lists of words; `join` makes elisions (l', d', qu', ...) and contractions
+(du, des, au, aux) at the end."""
+
 from __future__ import annotations
 
 import functools
@@ -10,32 +12,66 @@ from grammar import NP, Both, Clause, Linearizer, Sentence
 PERSON = {"i": 0, "you": 1, "he": 2, "she": 2, "we": 3, "they": 4}
 FUTURE = ("ai", "as", "a", "ons", "ont")
 REFLEXIVE = ("me", "te", "se", "nous", "se")
-AUXILIARY = {"avoir": ("ai", "as", "a", "avons", "ont"), "être": ("suis", "es", "est", "sommes", "sont")}
-COPULA = {"present": AUXILIARY["être"], "past": ("étais", "étais", "était", "étions", "étaient"),
-          "future": tuple("ser" + e for e in FUTURE)}
+AUXILIARY = {
+    "avoir": ("ai", "as", "a", "avons", "ont"),
+    "être": ("suis", "es", "est", "sommes", "sont"),
+}
+COPULA = {
+    "present": AUXILIARY["être"],
+    "past": ("étais", "étais", "était", "étions", "étaient"),
+    "future": tuple("ser" + e for e in FUTURE),
+}
 THERE_IS = {"present": "a", "past": "avait", "future": "aura"}
 # possessor -> masculine singular (also feminine before a vowel), feminine singular, plural
-POSSESSIVE = {"i": ("mon", "ma", "mes"), "you": ("ton", "ta", "tes"), "he": ("son", "sa", "ses"), "she": ("son", "sa", "ses"),
-              "we": ("notre", "notre", "nos"), "they": ("leur", "leur", "leurs")}
-ELIDED = {"le": "l'", "la": "l'", "de": "d'", "que": "qu'", "parce que": "parce qu'", "Est-ce que": "Est-ce qu'", "ne": "n'", "je": "j'",
-          "me": "m'", "te": "t'", "se": "s'"}
+POSSESSIVE = {
+    "i": ("mon", "ma", "mes"),
+    "you": ("ton", "ta", "tes"),
+    "he": ("son", "sa", "ses"),
+    "she": ("son", "sa", "ses"),
+    "we": ("notre", "notre", "nos"),
+    "they": ("leur", "leur", "leurs"),
+}
+ELIDED = {
+    "le": "l'",
+    "la": "l'",
+    "de": "d'",
+    "que": "qu'",
+    "parce que": "parce qu'",
+    "Est-ce que": "Est-ce qu'",
+    "ne": "n'",
+    "je": "j'",
+    "me": "m'",
+    "te": "t'",
+    "se": "s'",
+}
 CONTRACTED = {("de", "le"): "du", ("de", "les"): "des", ("à", "le"): "au", ("à", "les"): "aux"}
-H_ASPIRE = ("huit", "Hongrie", "Hanoï")       # an h (mute anyway) that blocks elision; every other h of the lexicon lets it through
+H_ASPIRE = (
+    "huit",
+    "Hongrie",
+    "Hanoï",
+)  # an h (mute anyway) that blocks elision; every other h of the lexicon lets it through
 
 
 @functools.cache
 def vowel(word: str) -> bool:
     """True if the word begins with a vowel sound, so that the word before it is elided."""
-    return unicodedata.normalize("NFD", word[0])[0].lower() in "aeiouyhœ" and not word.startswith(H_ASPIRE)
+    return unicodedata.normalize("NFD", word[0])[0].lower() in "aeiouyhœ" and not word.startswith(
+        H_ASPIRE
+    )
 
 
 def join(words: list[str]) -> str:
-    """One string out of words: "de" + "le" + "chien" -> "du chien", "de" + "la" + "eau" -> "de l'eau"."""
+    """One string out of words: "de" + "le" + "chien" -> "du chien", "de" + "la" + "eau" -> "de
+    l'eau"."""
     out, i = "", 0
     while i < len(words):
         word, following = words[i], words[i + 1] if i + 1 < len(words) else ""
         elides = following and word in ELIDED and vowel(following)
-        if not elides and (word, following) in CONTRACTED and not (following == "le" and vowel(words[i + 2])):
+        if (
+            not elides
+            and (word, following) in CONTRACTED
+            and not (following == "le" and vowel(words[i + 2]))
+        ):
             word, i = CONTRACTED[word, following], i + 1
         out += ELIDED[word] if elides else word + " "
         i += 1
@@ -55,7 +91,8 @@ class French(Linearizer):
 
     # ---- words
     def gender(self, x: NP | Both) -> str:
-        """Coordinated subjects are masculine unless both are feminine; children, guests, "I" and "they" are masculine."""
+        """Coordinated subjects are masculine unless both are feminine; children, guests, "I" and
+        "they" are masculine."""
         if isinstance(x, Both):
             return "f" if self.gender(x.first) == self.gender(x.second) == "f" else "m"
         if self.lex.category[x.head] == "noun":
@@ -69,7 +106,8 @@ class French(Linearizer):
         return 4 if isinstance(x, Both) else PERSON.get(x.head, 4 if x.number == "pl" else 2)
 
     def adjective(self, concept: str, gender: str, number: str, before: str = "") -> str:
-        """An agreeing adjective; `before` is the noun it precedes: "un vieil homme" but "un vieux chien"."""
+        """An agreeing adjective; `before` is the noun it precedes: "un vieil homme" but "un vieux
+        chien"."""
         a = self.words[concept]
         if a.get("fixed"):
             return a["m"]
@@ -82,18 +120,23 @@ class French(Linearizer):
 
     @staticmethod
     def present(v: dict, person: int) -> str:
-        return v["p"][person] if "p" in v else v["inf"][:-2] + ("e", "es", "e", "ons", "ent")[person]
+        return (
+            v["p"][person] if "p" in v else v["inf"][:-2] + ("e", "es", "e", "ons", "ent")[person]
+        )
 
     @staticmethod
     def future(v: dict, person: int) -> str:
         return (v.get("fut") or v["inf"].removesuffix("e")) + FUTURE[person]
 
     def imperfect(self, v: dict, person: int) -> str:
-        return self.present(v, 3).removesuffix("ons") + ("ais", "ais", "ait", "ions", "aient")[person]
+        return (
+            self.present(v, 3).removesuffix("ons") + ("ais", "ais", "ait", "ions", "aient")[person]
+        )
 
     @staticmethod
     def participle(v: dict, gender: str = "m", number: str = "sg") -> str:
-        """The participle agrees with the subject under être; under avoir not (objects follow the verb here)."""
+        """The participle agrees with the subject under être; under avoir not (objects follow the
+        verb here)."""
         form = v.get("pp") or v["inf"][:-2] + "é"
         if v.get("aux") == "être":
             form = form + ("e" if gender == "f" else "")
@@ -102,7 +145,8 @@ class French(Linearizer):
 
     # ---- noun phrases
     def core(self, np: NP) -> list[str]:
-        """The noun with its adjective, without determiner: "vieil homme", "pommes rouges", "pomme de terre"."""
+        """The noun with its adjective, without determiner: "vieil homme", "pommes rouges", "pomme
+        de terre"."""
         noun = self.words[np.head]
         word = noun["n"] if np.number == "sg" else noun.get("pl") or noun["n"] + "s"
         if np.adjective is None:
@@ -115,7 +159,9 @@ class French(Linearizer):
 
     def indefinite(self, np: NP) -> bool:
         """True where the phrase takes un, du or des, which "pas" and "avoir besoin de" change."""
-        return self.lex.category[np.head] == "noun" and not (np.definite or np.possessor or np.numeral)
+        return self.lex.category[np.head] == "noun" and not (
+            np.definite or np.possessor or np.numeral
+        )
 
     def open_ended(self, np: NP) -> bool:
         """True of an unbounded quantity: "du pain", "des chiens"."""
@@ -134,8 +180,14 @@ class French(Linearizer):
         if article is not None:
             determiner = article
         elif np.possessor in POSSESSIVE:
-            forms = POSSESSIVE[np.possessor]                 # "mon école": the masculine form before a vowel
-            determiner = [forms[2] if np.number == "pl" else forms[0] if gender == "m" or vowel(core[0]) else forms[1]]
+            forms = POSSESSIVE[np.possessor]  # "mon école": the masculine form before a vowel
+            determiner = [
+                forms[2]
+                if np.number == "pl"
+                else forms[0]
+                if gender == "m" or vowel(core[0])
+                else forms[1]
+            ]
         elif np.possessor:
             determiner, owner = [the], ["de", self.words[np.possessor]]
         elif np.definite:
@@ -145,7 +197,9 @@ class French(Linearizer):
         elif np.head in self.lex.mass:
             determiner = ["de", the]
         elif np.number == "pl":
-            determiner = ["de" if self.before(np) else "des"]  # "des chiens noirs" but "de grands chiens"
+            determiner = [
+                "de" if self.before(np) else "des"
+            ]  # "des chiens noirs" but "de grands chiens"
         else:
             determiner = ["un" if gender == "m" else "une"]
         relative = []
@@ -157,21 +211,28 @@ class French(Linearizer):
         """The object as the verb governs it; `adverb`: "souvent" or "toujours" stands before it."""
         prep = verb.get("prep")
         if prep == "de" and self.open_ended(np):
-            return self.phrase(np, ["de"])                     # besoin de + des chiens -> besoin de chiens
+            return self.phrase(np, ["de"])  # besoin de + des chiens -> besoin de chiens
         if prep:
             return [prep, *self.phrase(np)]
-        if verb.get("generic") and self.open_ended(np):        # "aimer du pain" isn't said: one likes "le pain", "les chiens"
+        if verb.get("generic") and self.open_ended(
+            np
+        ):  # "aimer du pain" isn't said: one likes "le pain", "les chiens"
             return self.phrase(NP(np.head, np.number, True, np.adjective))
         if negated and self.indefinite(np):
-            if verb.get("generic"):                            # nor "ne pas aimer de chien"; "toujours aucun" would mean "still no"
-                return self.phrase(np, None if adverb else ["aucun" if self.gender(np) == "m" else "aucune"])
+            if verb.get(
+                "generic"
+            ):  # nor "ne pas aimer de chien"; "toujours aucun" would mean "still no"
+                return self.phrase(
+                    np, None if adverb else ["aucun" if self.gender(np) == "m" else "aucune"]
+                )
             return self.phrase(np, ["de"])
         return self.phrase(np)
 
     # ---- clauses
     @staticmethod
     def negate(finite: list[str], negated: bool, aucun: bool = False) -> list[str]:
-        """ "ne" stands before the clitics and the finite verb, "pas" after; beside "aucun" there is no "pas"."""
+        """ "ne" stands before the clitics and the finite verb, "pas" after; beside "aucun" there is
+        no "pas"."""
         return (["ne", *finite] if aucun else ["ne", *finite, "pas"]) if negated else finite
 
     def predicate(self, c: Clause, subject: NP | Both) -> list[str]:
@@ -182,13 +243,17 @@ class French(Linearizer):
             time = self.words[c.time]
             if isinstance(time, str):
                 tail = [time]
-            elif c.negated and c.tense == "future":            # "n'achètera pas de maison bientôt"
+            elif c.negated and c.tense == "future":  # "n'achètera pas de maison bientôt"
                 tail = [time["t"]]
-            else:                                              # "mange souvent du pain", "ne mange pas toujours de pain"
+            else:  # "mange souvent du pain", "ne mange pas toujours de pain"
                 mid = [time["t"]]
         place = [self.words[c.place]] if c.place else []
         if c.kind != "verbal":
-            what = [self.adjective(c.adjective, gender, number)] if c.kind == "adjective" else [self.words[c.noun]["n"]]
+            what = (
+                [self.adjective(c.adjective, gender, number)]
+                if c.kind == "adjective"
+                else [self.words[c.noun]["n"]]
+            )
             return [*self.negate([COPULA[c.tense][person]], c.negated), *mid, *what, *place, *tail]
         verb = self.words[c.verb]
         if "person" in verb and c.object and self.lex.person(c.object.head):
@@ -197,28 +262,49 @@ class French(Linearizer):
         obj = self.object(c.object, verb, c.negated, bool(mid)) if c.object else []
         if c.modal:
             finite, rest = [self.present(self.words[c.modal], person)], [*clitic, verb["inf"]]
-        elif c.tense == "past" and "imperfect" in verb:        # stative: "connaissait", "avait besoin"
+        elif c.tense == "past" and "imperfect" in verb:  # stative: "connaissait", "avait besoin"
             finite, rest = [*clitic, self.imperfect(verb, person)], []
         elif c.tense == "past":
             finite = [*clitic, AUXILIARY[verb.get("aux", "avoir")][person]]
             rest = [self.participle(verb, gender, number)]
         else:
-            finite, rest = [*clitic, (self.present if c.tense == "present" else self.future)(verb, person)], []
+            finite, rest = (
+                [*clitic, (self.present if c.tense == "present" else self.future)(verb, person)],
+                [],
+            )
         add = [verb["add"]] if "add" in verb else []
-        return [*self.negate(finite, c.negated, obj[:1] in (["aucun"], ["aucune"])), *mid, *rest, *add, *obj, *place, *tail]
+        return [
+            *self.negate(finite, c.negated, obj[:1] in (["aucun"], ["aucune"])),
+            *mid,
+            *rest,
+            *add,
+            *obj,
+            *place,
+            *tail,
+        ]
 
     def clause(self, c: Clause) -> list[str]:
         if c.kind == "existential":
-            what = self.phrase(c.subject, ["de"] if c.negated and self.indefinite(c.subject) else None)
+            what = self.phrase(
+                c.subject, ["de"] if c.negated and self.indefinite(c.subject) else None
+            )
             time = [self.citation(c.time)] if c.time else []
-            return ["il", *self.negate(["y", THERE_IS[c.tense]], c.negated), *what, self.words[c.place], *time]
+            return [
+                "il",
+                *self.negate(["y", THERE_IS[c.tense]], c.negated),
+                *what,
+                self.words[c.place],
+                *time,
+            ]
         return [*self.phrase(c.subject), *self.predicate(c, c.subject)]
 
     # ---- the four methods
     def sentence(self, s: Sentence) -> str:
         words = self.clause(s.clause)
         if s.question:
-            return join(["Est-ce que", *words]) + " ?"        # French sets a space before the question mark
+            return (
+                join(["Est-ce que", *words]) + " ?"
+            )  # French sets a space before the question mark
         if s.second:
             words += ["parce que" if s.link == "because" else "et", *self.clause(s.second)]
         return capital(join(words)) + "."
@@ -229,12 +315,20 @@ class French(Linearizer):
     def citation(self, concept: str, form: str = "") -> str:
         w, category = self.words[concept], self.lex.category[concept]
         if category == "noun":
-            return w["n"] if form == "sg" or concept in self.lex.mass else w.get("pl") or w["n"] + "s"
+            return (
+                w["n"] if form == "sg" or concept in self.lex.mass else w.get("pl") or w["n"] + "s"
+            )
         if category == "verb":
             clitic = ["se"] if w.get("refl") else []
             tail = [w[k] for k in ("add", "prep") if k in w]
-            verb = {"infinitive": [w["inf"]], "present": [self.present(w, 2)], "future": [self.future(w, 2)],
-                    "past": [self.imperfect(w, 2)] if "imperfect" in w else [AUXILIARY[w.get("aux", "avoir")][2], self.participle(w)]}[form]
+            verb = {
+                "infinitive": [w["inf"]],
+                "present": [self.present(w, 2)],
+                "future": [self.future(w, 2)],
+                "past": [self.imperfect(w, 2)]
+                if "imperfect" in w
+                else [AUXILIARY[w.get("aux", "avoir")][2], self.participle(w)],
+            }[form]
             return join([*clitic, *verb, *tail])
         if category == "modal":
             return w["inf"]
@@ -244,12 +338,16 @@ class French(Linearizer):
 
     def fact(self, relation: str, subject: str) -> str:
         w = self.words[subject]
-        if relation == "country":                              # no preposition: it would change with the answer (en France, au Japon)
+        if (
+            relation == "country"
+        ):  # no preposition: it would change with the answer (en France, au Japon)
             return f"{w} se trouve dans le pays suivant :"
         country = [*([] if w["g"] == "none" else ["le" if w["g"] == "m" else "la"]), w["n"]]
         if relation == "capital":
             return join(["La", "capitale", "de", *country, "est"])
-        return capital(join([*country, "est", "un", "pays", "situé", "en"]))   # every continent takes "en"
+        return capital(
+            join([*country, "est", "un", "pays", "situé", "en"])
+        )  # every continent takes "en"
 
 
 LINEARIZER = French

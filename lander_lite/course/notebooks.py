@@ -1,0 +1,160 @@
+"""Execute the lessons: `make run` (00-05 into runs/<time>/ with one HTML report and the results)
+and `make notebooks` (in place)."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+from ..config import PACKAGE, data_dir
+from ..io import write_text
+from ..reproduction.tables import find_results, run_tables
+from .report import report
+
+NOTEBOOKS = PACKAGE.parent / "notebooks"
+LESSONS = re.compile(r"0[0-5]_\w+\.ipynb")
+WIDGET = "application/vnd.jupyter.widget-view+json"
+COLOURS = 256  # of a saved picture: half of the bytes, and no difference to the eye
+TIMEOUT = 600  # seconds a cell
+
+
+def execute(path: Path) -> tuple[nbformat.NotebookNode, str | None]:
+    """The notebook run from top to bottom in a fresh kernel, in its own folder: (notebook, what
+    went wrong or None)."""
+    notebook, error = nbformat.read(path, as_version=4), None
+    client = NotebookClient(
+        notebook,
+        timeout=TIMEOUT,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+        record_timing=False,
+        store_widget_state=False,
+        coalesce_streams=True,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+    )  # no note on TCP encryption a lesson
+    try:
+        client.execute()
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
+        error = str(failure)
+    return clean(notebook), error
+
+
+def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Without what differs from run to run or is dead once saved: widget state and widget outputs
+    (a picture stands beside each)."""
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # times of an earlier run
+        if cell.cell_type == "code":
+            cell.outputs = [
+                output for output in cell.outputs if WIDGET not in output.get("data", {})
+            ]
+            for data in (
+                output.data for output in cell.outputs if "image/png" in output.get("data", {})
+            ):
+                data["image/png"] = smaller(data["image/png"])
+    return notebook
+
+
+def smaller(png: str) -> str:
+    """A base64 picture with a palette of its own colours; as it is if it has few already."""
+    from PIL import Image
+
+    picture, target = Image.open(io.BytesIO(base64.b64decode(png))), io.BytesIO()
+    if picture.mode == "P":
+        return png
+    few = picture.convert("RGB").quantize(
+        COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+    )  # the median cut shifts colours
+    few.save(target, "PNG", optimize=True)
+    return base64.b64encode(target.getvalue()).decode()
+
+
+def run(paths: list[Path], folder: Path | None) -> int:
+    """Execute `paths` into `folder`, or in place with None; one line per lesson. Returns the number
+    of lessons that failed."""
+    done, failed = {}, 0
+    for number, path in enumerate(paths, 1):
+        print(f"[{number}/{len(paths)}] {path.stem:28}", end=" ", flush=True)
+        start = time.time()
+        notebook, error = execute(path)
+        done[path.stem] = notebook
+        print(f"{time.time() - start:6.1f} s  {'FAILED' if error else 'ok'}", flush=True)
+        if error:
+            failed += 1
+            print("    " + "\n    ".join(error.strip().splitlines()[-6:]), flush=True)
+        if (
+            folder is not None or not error
+        ):  # in place, a failed run leaves the saved notebook as it was
+            write_text(
+                (folder or path.parent) / path.name, nbformat.writes(notebook).rstrip("\n") + "\n"
+            )
+    if folder is not None:
+        write_text(folder / "report.html", report(done, "lander-lite: lessons"))
+    return failed
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m lander_lite.runner", description=__doc__)
+    parser.add_argument(
+        "notebooks", nargs="*", type=Path, help="default: lessons 00-05 of the clone"
+    )
+    parser.add_argument(
+        "--in-place", action="store_true", help="save the executed notebooks over the originals"
+    )
+    parser.add_argument("--output-dir", type=Path, help="default: runs/<time>")
+    options = parser.parse_args(arguments)
+    paths = options.notebooks or sorted(
+        path for path in NOTEBOOKS.glob("*.ipynb") if LESSONS.fullmatch(path.name)
+    )
+    missing = [path for path in paths if not path.is_file()]
+    if missing or not paths:
+        print(
+            f"no such notebook: {missing[0]}"
+            if missing
+            else f"no lessons in {NOTEBOOKS}; run this from a clone",
+            file=sys.stderr,
+        )
+        return 2
+    folder = (
+        None
+        if options.in_place
+        else (options.output_dir or Path("runs") / time.strftime("%Y%m%d-%H%M%S")).resolve()
+    )
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ["LANDER_LITE_RUN"] = str(folder)  # where lessons put result files of this run
+    start = time.time()
+    failed = run(paths, folder)
+    print(
+        f"{len(paths) - failed} of {len(paths)} lessons ran, {(time.time() - start) / 60:.1f} "
+        f"minutes"
+    )
+    if folder is not None:
+        if results := find_results(folder):
+            tables = run_tables(results, find_results(data_dir() / "results"))
+            print("".join(f"\n{heading}:\n{table}\n" for heading, table in tables.items()))
+            sections = (
+                f"## {heading}\n\n```text\n{table}\n```\n" for heading, table in tables.items()
+            )
+            write_text(folder / "results.md", "# Results\n\n" + "\n".join(sections))
+            print(f"results:   {folder / 'results.md'}")
+        print(f"report:    {folder / 'report.html'}\nnotebooks: {folder}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""Small matplotlib helpers that several lessons share. matplotlib is imported when a function is
+called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def panels(rows: int = 1, columns: int = 1, size: tuple[float, float] = (5, 3), **options):
+    """plt.subplots with one size per panel and the lessons' resolution; returns (figure, axes)."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(
+        rows,
+        columns,
+        figsize=(size[0] * columns, size[1] * rows),
+        dpi=80,
+        layout="constrained",
+        **options,
+    )
+
+
+def heatmap(
+    ax,
+    values,
+    rows: Sequence,
+    columns: Sequence,
+    label: str,
+    *,
+    fmt: str = ".2f",
+    cmap: str = "viridis",
+    low: float | None = None,
+    high: float | None = None,
+) -> None:
+    """A matrix with its numbers written in the cells and a colour bar named `label`. values: [row,
+    column]; NaN leaves a cell empty."""
+    import numpy as np
+
+    values = np.asarray(values, dtype=float)
+    image = ax.imshow(values, aspect="auto", cmap=cmap, vmin=low, vmax=high)
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_yticks(range(len(rows)), rows)
+    for (row, column), value in np.ndenumerate(values):
+        if np.isnan(value):
+            continue
+        red, green, blue, _ = image.cmap(image.norm(value))
+        dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
+        ax.text(
+            column,
+            row,
+            format(value, fmt),
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if dark else "black",
+        )
+    ax.figure.colorbar(image, ax=ax, label=label)
+
+
+def layer_bars(ax, values, selected: Sequence[int], label: str) -> None:
+    """One bar per block from block 1 on (block 0 has no score); the selected blocks in orange."""
+    numbers = range(1, len(values) + 1)
+    ax.bar(
+        numbers,
+        [float(value) for value in values],
+        color=["tab:orange" if block in selected else "lightgrey" for block in numbers],
+    )
+    ax.set_xticks(numbers)
+    ax.set_xlabel("block")
+    ax.set_ylabel(label)
+
+
+def bleu_bars(ax, results: dict[str, dict], pairs: Sequence[str]) -> None:
+    """Grouped bars of BLEU per pair for named results of `evaluate`, with their intervals where
+    there are some."""
+    width = 0.8 / len(results)
+    for i, (name, scores) in enumerate(results.items()):
+        places = [j + (i - (len(results) - 1) / 2) * width for j in range(len(pairs))]
+        bleu = [scores[pair]["bleu"] for pair in pairs]
+        ends = [scores[pair]["bleu_ci"] or (score, score) for pair, score in zip(pairs, bleu)]
+        ranges = [
+            [max(0, score - low) for score, (low, _) in zip(bleu, ends)],
+            [max(0, high - score) for score, (_, high) in zip(bleu, ends)],
+        ]
+        ax.bar(places, bleu, width, yerr=ranges, capsize=2, error_kw={"linewidth": 0.8}, label=name)
+    ax.set_xticks(range(len(pairs)), pairs)
+    ax.set_xlabel("direction")
+    ax.set_ylabel("BLEU")
+    ax.legend(fontsize=8)
+
+
+def set_sizes(ax, sets, top: float | None = None) -> None:
+    """Specific neurons per language, one colour per layer on top of each other; dashed: an equal
+    share. sets: NeuronSets."""
+    counts, bottom = sets.counts()["specific"], [0] * len(sets.languages)
+    for layer in sets.layers:
+        heights = [counts[language][layer] for language in sets.languages]
+        ax.bar(sets.languages, heights, bottom=bottom, label=f"block {layer}")
+        bottom = [low + height for low, height in zip(bottom, heights)]
+    ax.axhline(sum(bottom) / len(bottom), color="black", linestyle="--", linewidth=1)
+    ax.set_ylim(0, top or 1.1 * max(bottom))
+    ax.set_xlabel("language")
+    ax.set_ylabel("specific neurons")
+
+
+def token_bars(
+    ax,
+    tokens: Sequence[str],
+    values,
+    reference: float,
+    label: str,
+    colours: Sequence[str] | str = "tab:blue",
+) -> None:
+    """One bar per token, rising or falling from `reference` (dashed)."""
+    values = [float(value) for value in values]
+    ax.bar(
+        range(len(values)), [value - reference for value in values], bottom=reference, color=colours
+    )
+    ax.axhline(reference, color="black", linestyle="--", linewidth=1)
+    low, high = min([reference, *values]), max([reference, *values])
+    margin = 0.1 * (high - low) or 0.01
+    ax.set_ylim(low - margin, high + margin)
+    ax.set_xticks(
+        range(len(values)),
+        [token.strip() or "↵" for token in tokens],
+        rotation=60,
+        ha="right",
+        fontsize=8,
+    )
+    ax.set_ylabel(label)
+
+
+def cross(ax, xs: Sequence[float], ys: Sequence[float], **options) -> None:
+    """One point for several seeds: the mean, with the 95% intervals of both directions as a cross
+    (of one seed: the point alone)."""
+    from ..reproduction.statistics import mean_interval
+
+    (x, _, *x_ends), (y, _, *y_ends) = mean_interval(xs), mean_interval(ys)
+    if x_ends[0] is not None:
+        faint = {"color": options.get("color"), "linewidth": 0.8, "alpha": 0.6}
+        ax.plot(x_ends, [y, y], **faint)
+        ax.plot([x, x], y_ends, **faint)
+    ax.plot([x], [y], **{"marker": "o", "markersize": 6, "linestyle": "none", **options})
+
+
+def interval_line(ax, table: dict, **options) -> None:
+    """A line through means, their 95% intervals shaded. table: {x: {"mean", "interval"}}, as
+    `results.by_setting` gives."""
+    xs = [x for x, row in table.items() if row["mean"] is not None]
+    (line,) = ax.plot(
+        xs, [table[x]["mean"] for x in xs], **{"marker": "o", "markersize": 4, **options}
+    )
+    known = [x for x in xs if table[x]["interval"]]
+    if known:
+        ax.fill_between(
+            known,
+            *zip(*(table[x]["interval"] for x in known)),
+            color=line.get_color(),
+            alpha=0.15,
+            linewidth=0,
+        )
+
+
+def grouped_bars(
+    ax,
+    groups: dict[str, Sequence[Sequence[float]]],
+    labels: Sequence[str],
+    label: str,
+    colours: dict | None = None,
+) -> None:
+    """A group of bars per label. groups: {name: [[values of the seeds] per label]}; lines: 95%
+    intervals over seeds. colours: by name."""
+    from ..reproduction.statistics import mean_interval
+
+    width = 0.8 / len(groups)
+    for i, (name, columns) in enumerate(groups.items()):
+        found = [mean_interval(values) for values in columns]
+        halves = [0 if low is None else mean - low for mean, _, low, _ in found]
+        places = [j + (i - (len(groups) - 1) / 2) * width for j in range(len(labels))]
+        ax.bar(
+            places,
+            [mean for mean, *_ in found],
+            width,
+            yerr=halves if any(halves) else None,
+            error_kw={"linewidth": 0.8},
+            label=name,
+            color=(colours or {}).get(name),
+        )
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.set_xticks(range(len(labels)), labels)
+    ax.set_ylabel(label)

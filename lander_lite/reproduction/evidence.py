@@ -1,0 +1,298 @@
+"""What result files say about "A is better than B": differences with intervals over seeds and over
+test sentences; claims built on them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ..config import LanderConfig, parse_pair
+from ..corpus import load_corpus
+from ..io import write_text
+from .methods import METHODS
+from .results import load_hypotheses, load_results
+from .statistics import bleu_rows, mean_interval, paired_bootstrap, with_interval
+
+SEEDS = 3  # with two seeds, Student's t makes an interval of ± 9 sd: it says nothing
+RESAMPLES = (
+    1000  # sacreBLEU's number; the ends of an interval move by a few hundredths of its width
+)
+
+
+class NotMeasured(Exception):
+    """A result file that a claim needs is not there; the message says which."""
+
+
+def bleu(run: dict, pairs: Sequence[str] | None = None) -> float:
+    """Mean test BLEU over the directions of a run, or over some of them."""
+    return (
+        run["mean"]["bleu"]
+        if pairs is None
+        else float(np.mean([run["pairs"][pair]["bleu"] for pair in pairs]))
+    )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A minus B. values: one difference per training seed, both systems trained with the same seed.
+    sentences: the 95% interval of `paired_bootstrap` over test sentences, or None where no
+    translations are stored."""
+
+    name: str
+    values: tuple[float, ...]
+    sentences: tuple[float, float] | None = None
+
+    @property
+    def mean(self) -> float:
+        return mean_interval(self.values)[0]
+
+    @property
+    def seeds(self) -> tuple[float, float]:
+        """95% interval of the mean over seeds (Student's t)."""
+        return mean_interval(self.values)[2:]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """From the lower of the two lower ends to the higher of the two upper ends: zero lies
+        outside if it lies outside of both."""
+        ends = [self.seeds, *([self.sentences] if self.sentences else [])]
+        return min(low for low, _ in ends), max(high for _, high in ends)
+
+    @property
+    def above(self) -> bool:
+        """Both intervals lie above zero: A is better than B, and neither the seeds nor the test
+        sentences explain it."""
+        return self.interval[0] > 0
+
+    @property
+    def below(self) -> bool:
+        """Both intervals lie below zero."""
+        return self.interval[1] < 0
+
+    @property
+    def text(self) -> str:
+        return self.shown(1)
+
+    def shown(self, digits: int) -> str:
+        return with_interval(self.mean, *self.interval, f"+.{digits}f")
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.text}"
+
+
+def minus(
+    name: str, first: Mapping[int, float], second: Mapping[int, float] | None = None
+) -> Difference:
+    """Difference of {seed: value} over the seeds that both have; of the first alone without a
+    second. NotMeasured for fewer than SEEDS."""
+    second = dict.fromkeys(first, 0.0) if second is None else second
+    seeds = sorted(set(first) & set(second))
+    if len(seeds) < SEEDS:
+        raise NotMeasured(f"{name}: {len(seeds)} of {SEEDS} seeds")
+    return Difference(name, tuple(float(first[seed] - second[seed]) for seed in seeds))
+
+
+class Study:
+    """The results of one profile, folder/<kind>/*.json, each kind read when it is first asked for.
+
+    Bootstrap comparisons are read from folder/analysis/bootstrap.json where it has them for the
+    same translations, and computed otherwise (some seconds each); `python -m lander_lite.scorecard`
+    fills that file."""
+
+    def __init__(
+        self, folder, references: dict[str, list[str]] | None = None, resamples: int = RESAMPLES
+    ):
+        self.folder, self.resamples, self._references = Path(folder), resamples, references or {}
+        self._runs: dict[str, list[dict]] = {}
+        self._rows: dict[tuple, np.ndarray] = {}
+        self._store = self.folder / "analysis" / "bootstrap.json"
+        self.bootstraps = (
+            json.loads(self._store.read_text(encoding="utf-8")) if self._store.is_file() else {}
+        )
+
+    # ---------------------------------------------------------------- runs
+    def runs(self, kind: str, method: str | None = None, **settings) -> list[dict]:
+        """Runs of a kind, those of one method and with these settings ("learning_rate" is one too).
+        NotMeasured when there is none."""
+        if kind not in self._runs:
+            self._runs[kind] = load_results(self.folder, kind)
+        found = [
+            run
+            for run in self._runs[kind]
+            if method in (None, run["method"])
+            and all(
+                run["settings"].get(key, run.get(key)) == value for key, value in settings.items()
+            )
+        ]
+        if not found:
+            raise NotMeasured(
+                " ".join(
+                    [
+                        kind + ":",
+                        method or "no results",
+                        *(f"{key}={value}" for key, value in settings.items()),
+                    ]
+                )
+            )
+        return found
+
+    def values(
+        self, kind: str, method: str, value: Callable[[dict], float] = bleu, **settings
+    ) -> dict[int, float]:
+        """{seed: value of the run}, without diverged runs."""
+        return {
+            run["seed"]: value(run)
+            for run in self.runs(kind, method, **settings)
+            if "diverged" not in run
+        }
+
+    def analysis(self, name: str) -> dict:
+        """The content of analysis/<name>.json. NotMeasured when it is not there."""
+        path = self.folder / "analysis" / f"{name}.json"
+        if not path.is_file():
+            raise NotMeasured(f"analysis: {name}")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    # ---------------------------------------------------------------- differences
+    def difference(
+        self, kind: str, first: str, second: str, value: Callable[[dict], float] = bleu, **settings
+    ) -> Difference:
+        """Two methods by matched seeds alone: for kinds that store no translations. An untrained
+        method's one run meets every seed."""
+        mine = self.values(kind, first, value, **settings)
+        other = self.values(kind, second, value, **(settings if METHODS[second].seeded else {}))
+        return minus(
+            second, mine, other if METHODS[second].seeded else dict.fromkeys(mine, other[0])
+        )
+
+    def compare(self, first: str, second: str) -> Difference:
+        """Two methods of kind main with both intervals: matched seeds, and paired bootstrap over
+        test sentences."""
+        found = self.difference("main", first, second)
+        return Difference(found.name, found.values, tuple(self.bootstrap(first, second)["ci"]))
+
+    def bootstrap(self, first: str, second: str) -> dict:
+        """`paired_bootstrap`'s mean over directions, over the seeds that both have: {"delta", "ci",
+        "p_two_sided", …}.
+
+        NotMeasured without stored translations; ValueError where they do not agree with the result
+        files."""
+        runs = {method: self.values("main", method) for method in (first, second)}
+        both = set.intersection(
+            *(set(mine) for method, mine in runs.items() if METHODS[method].seeded)
+        )
+        seeds = {method: sorted(both) if METHODS[method].seeded else [0] for method in runs}
+        name, made_from = f"{first} - {second}", self._hash(seeds)
+        if self.bootstraps.get(name, {}).get("made_from") != made_from:
+            found = paired_bootstrap(
+                *(self.rows(method, seeds[method]) for method in runs), resamples=self.resamples
+            )["mean"]
+            stored = [np.mean([runs[method][seed] for seed in seeds[method]]) for method in runs]
+            if abs(found["delta"] - (stored[0] - stored[1])) > 0.01:
+                raise ValueError(
+                    f"{self.folder}: {name} is {found['delta']:.2f} BLEU by the stored "
+                    f"translations and "
+                    f"{stored[0] - stored[1]:.2f} by the result files; they belong to other runs "
+                    f"or other references"
+                )
+            rounded = {
+                key: [round(end, 4) for end in value] if key == "ci" else round(value, 4)
+                for key, value in found.items()
+            }
+            self.bootstraps[name] = rounded | {"resamples": self.resamples, "made_from": made_from}
+        return self.bootstraps[name]
+
+    def rows(self, method: str, seeds: Sequence[int]) -> dict[str, list[np.ndarray]]:
+        """{pair: BLEU's counts per test sentence, one array per seed}, from the stored
+        translations."""
+        for seed in seeds:
+            if (method, seed) not in self._rows:
+                outputs = load_hypotheses(self.folder, method, seed)
+                self._rows[method, seed] = {
+                    pair: bleu_rows(pair, lines, self._reference(pair)[: len(lines)])
+                    for pair, lines in outputs.items()
+                }
+        return {
+            pair: [self._rows[method, seed][pair] for seed in seeds]
+            for pair in self._rows[method, seeds[0]]
+        }
+
+    def save_bootstraps(self) -> None:
+        """Write analysis/bootstrap.json: later scorecards need no second of computing."""
+        write_text(self._store, json.dumps(dict(sorted(self.bootstraps.items())), indent=1) + "\n")
+
+    def _reference(self, pair: str) -> list[str]:
+        if pair not in self._references:
+            self._references[pair] = [row[parse_pair(pair)[1]] for row in self._test]
+        return self._references[pair]
+
+    @cached_property
+    def _test(self) -> list[dict]:
+        config = LanderConfig.from_profile(self.runs("main")[0]["profile"])
+        return load_corpus(config.corpus.test, split="test")["translation"]
+
+    def _hash(self, seeds: dict[str, list[int]]) -> str:
+        digest = hashlib.sha256(str(self.resamples).encode())
+        for method, seed in ((method, seed) for method, mine in seeds.items() for seed in mine):
+            path = self.folder / "main" / f"{method}-seed{seed}.hypotheses.xz"
+            if not path.is_file():
+                raise NotMeasured(f"main: translations of {method}, seed {seed}")
+            digest.update(path.read_bytes())
+        return digest.hexdigest()[:16]
+
+
+# ---------------------------------------------------------------- claims
+@dataclass(frozen=True)
+class Finding:
+    """What a claim's function gives back. parts: {condition: met}; the claim is reproduced if all
+    are met, untestable if there are none.
+    seeds: of the smallest comparison. control: the control's numbers."""
+
+    measured: str
+    parts: dict[str, bool]
+    seeds: int = 0
+    control: str = ""
+
+
+def claim(id: str, text: str, paper: str, control: str, shown_in: str) -> Callable:
+    """Mark a function (study, second study or None) -> Finding as the test of a claim. Its
+    docstring is the rule; the rest is text for the scorecard. A function raises NotMeasured where
+    files are missing."""
+
+    def mark(function):
+        function.about = {
+            "id": id,
+            "claim": text,
+            "paper": paper,
+            "control": control,
+            "shown_in": shown_in,
+            "rule": " ".join(function.__doc__.split()),
+        }
+        return function
+
+    return mark
+
+
+def listed(differences: Sequence[Difference]) -> str:
+    return "; ".join(map(str, differences))
+
+
+def sides(differences: Sequence[Difference]) -> str:
+    """The names alone: "ahead of …; behind …; unclear …"."""
+    groups = {
+        "ahead of": [d.name for d in differences if d.above],
+        "behind": [d.name for d in differences if d.below],
+        "unclear against": [d.name for d in differences if not d.above and not d.below],
+    }
+    return "; ".join(f"{words} {', '.join(names)}" for words, names in groups.items() if names)
+
+
+def superior(differences: Sequence[Difference]) -> dict[str, bool]:
+    """The parts of a claim "better than each of these"."""
+    return {f"better than {difference.name}": difference.above for difference in differences}

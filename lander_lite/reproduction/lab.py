@@ -1,0 +1,256 @@
+"""What every run of a study shares: base model, corpora, layer scores and neuron scores, and the
+measures taken of a model."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from ..awareness import AwarenessScores, score_awareness
+from ..blocks import feed_forwards, fingerprint
+from ..config import LanderConfig
+from ..corpus import languages_of, load_corpus, texts
+from ..evaluation import evaluate
+from ..layers import LayerScores, detect_layers
+from ..model import load_model
+from ..neighbours.features import calibration_prompts
+from ..neighbours.lape import activation_counts, lape_from_counts, top_rate_for
+from ..neurons import NeuronSets, categorize, xie_split
+from ..probes.knowledge import fact_recall, load_facts, per_language_perplexity
+from .specs import PLAIN_TEXT, Spec
+
+KL_SENTENCES = 300  # per language, from the training corpus
+MONO_SENTENCES = 100  # per language, for perplexity
+LAPE_SENTENCES = 4000  # per language, from the training corpus
+
+
+def corpus_hash(*corpora) -> str:
+    """16 hexadecimal digits of the rows' content: results of another version of the corpus are told
+    apart by it."""
+    digest = hashlib.sha256()
+    for corpus in corpora:
+        for row in corpus["translation"]:
+            digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode())
+    return digest.hexdigest()[:16]
+
+
+class Lab:
+    """The shared part of a study. `folder` keeps layers.json and scores.safetensors, so that every
+    process, and every later session, works with the same sets; files of another model, corpus or
+    setting are refused. Scores cover every layer and language, because sweeps
+    choose among them: a layer's scores do not depend on which other layers are scored."""
+
+    def __init__(self, config: LanderConfig, folder):
+        self.config, self.folder = config, Path(folder)
+        for part in ("train", "valid", "test"):
+            if not (source := getattr(config.corpus, part)):
+                raise ValueError(
+                    f"a study needs corpus.{part}: learning rates are chosen on valid, and "
+                    f"results are of test"
+                )
+            setattr(self, part, load_corpus(source, split=part))
+        self.base, self.tokenizer = base_model(config)
+        self.languages, self.n_layers = languages_of(self.train), len(feed_forwards(self.base))
+        self.corpus, self.model = (
+            corpus_hash(self.train, self.valid, self.test),
+            fingerprint(self.base),
+        )
+        facts = Path(str(config.corpus.train)).with_name(
+            "facts.jsonl"
+        )  # a corpus may have some beside it
+        self.facts = (
+            load_facts(facts)
+            if str(config.corpus.train).startswith("data/") or facts.is_file()
+            else []
+        )
+        self.layers, self.scores = self._layers(), self._scores()
+
+    def _layers(self) -> LayerScores:
+        c, path = self.config, self.folder / "layers.json"
+        if not path.exists():
+            layers = detect_layers(
+                self.base,
+                self.tokenizer,
+                self.train,
+                c.corpus.pairs,
+                c.layers.k,
+                max_sentences=c.layers.max_sentences,
+                batch_size=c.layers.batch_size,
+                template=c.corpus.template,
+                method=c.layers.method,
+                progress=False,
+            )
+            layers.settings |= self._origin()
+            layers.save(path)
+        return self._checked(found := LayerScores.load(path), found.settings, path)
+
+    def _scores(self) -> AwarenessScores:
+        c, path = self.config, self.folder / "scores.safetensors"
+        if not path.exists():
+            scores = score_awareness(
+                self.base,
+                self.tokenizer,
+                self.train,
+                self.languages,
+                range(self.n_layers),
+                text=c.awareness.text,
+                pre_activation=c.awareness.pre_activation,
+                max_sentences=c.awareness.max_sentences,
+                batch_size=c.awareness.batch_size,
+                progress=False,
+            )
+            scores.settings |= self._origin()
+            scores.save(path)
+        return self._checked(found := AwarenessScores.load(path), found.settings, path)
+
+    def lape(self, language: str) -> NeuronSets:
+        """LAPE's sets of every language of the corpus, in all layers: so many neurons that tuning
+        those of `language` trains at most 1% of the weights."""
+        path = self.folder / f"lape-{language}.safetensors"
+        if not path.exists():
+            counts = activation_counts(
+                self.base, self.tokenizer, self.train, self.languages, max_sentences=LAPE_SENTENCES
+            )
+            found = lape_from_counts(counts, top_rate=top_rate_for(counts, self.base, language))
+            found.provenance |= self._origin()
+            found.save(path)
+        return self._checked(found := NeuronSets.load(path), found.provenance, path)
+
+    def _origin(self) -> dict:
+        c = self.config
+        return {
+            "corpus": self.corpus,
+            "weights": self.model,
+            "asked": [
+                c.layers.method,
+                c.layers.max_sentences,
+                c.awareness.text,
+                c.awareness.pre_activation,
+                c.awareness.max_sentences,
+            ],
+        }
+
+    def _checked(self, found, settings: dict, path):
+        for key, value in self._origin().items():
+            if settings.get(key) != value:
+                raise ValueError(
+                    f"{path} was made with another {key} ({settings.get(key)}, now {value}): "
+                    f"remove the folder "
+                    f"{self.folder} and run the study again, or choose another --output-dir"
+                )
+        return found
+
+    # ---- neuron sets
+    def choose_layers(
+        self, k: int | None = None, where: str = "selected", seed: int = 0
+    ) -> list[int]:
+        """The k layers of RA, or k random ones; k = all layers takes block 0 too, which RA cannot
+        score."""
+        k = k or self.config.layers.k
+        if where == "random":
+            return sorted(random.Random(f"{seed} layers").sample(range(self.n_layers), k))
+        return list(range(self.n_layers)) if k == self.n_layers else self.layers.top(k)
+
+    def sets(
+        self,
+        *,
+        k: int | None = None,
+        where: str = "selected",
+        epsilon: float | None = None,
+        normalize=None,
+        languages: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> NeuronSets:
+        """Eq. 5 on the chosen layers and languages; arguments left out are the config's."""
+        c = self.config.categories
+        scores = self.scores.select(
+            languages or self.config.corpus.languages, self.choose_layers(k, where, seed)
+        )
+        return categorize(
+            scores, epsilon or c.epsilon, c.normalize if normalize is None else normalize
+        )
+
+    def sets_of(self, spec: Spec) -> NeuronSets:
+        """The sets that a run trains: LAPE's for plain text of one language, else those that its
+        settings say."""
+        return (
+            self.lape(spec.stages(self.config)[0][0])
+            if spec.kind in PLAIN_TEXT
+            else self.sets(**spec.sets, seed=spec.seed)
+        )
+
+    def xie(self, sets: NeuronSets) -> NeuronSets:
+        """Xie et al.'s split of the scores behind `sets`."""
+        return xie_split(self.scores.select(sets.languages, sets.layers))
+
+    def kl_texts(self) -> list[str]:
+        """Monolingual sentences of every language, for KL to the base model."""
+        return [
+            sentence
+            for language in self.languages
+            for sentence in texts(self.train, language)[:KL_SENTENCES]
+        ]
+
+    def calibration(self, name: str, seed: int) -> list | None:
+        """Prompts to calibrate pruning on (`calibration_prompts`), of all directions and
+        languages."""
+        c = self.config.corpus
+        return calibration_prompts(
+            name, self.train, self.tokenizer, c.pairs, self.languages, seed, template=c.template
+        )
+
+    # ---- measures
+    def fresh(self):
+        """A copy of the base model to train."""
+        return copy.deepcopy(self.base)
+
+    def translations(
+        self, model, corpus, pairs: Sequence[str], sentences: int | None = None, **options
+    ) -> dict:
+        """`evaluate` with this config's template."""
+        template = self.config.corpus.template
+        return evaluate(
+            model.eval(),
+            self.tokenizer,
+            corpus,
+            pairs,
+            max_sentences=sentences,
+            template=template,
+            **options,
+        )
+
+    def elsewhere(self, model, sets: NeuronSets) -> dict:
+        """What translation does not show: {"perplexity": {language: value on test sentences},
+        "facts": {language: share recalled}}. A routed model reads a language with that language's
+        own pair, or with the first pair if it has no neurons."""
+        result = {"perplexity": {}, "facts": {}}
+        for language in self.languages:
+            if hasattr(model, "set_pair"):
+                known = language in sets.languages and language != "en" and "en" in sets.languages
+                model.set_pair(f"{language}-en" if known else self.config.corpus.pairs[0])
+            result["perplexity"] |= per_language_perplexity(
+                model, self.tokenizer, self.test, [language], max_sentences=MONO_SENTENCES
+            )
+            if any(fact["lang"] == language for fact in self.facts):
+                result["facts"][language] = fact_recall(
+                    model, self.tokenizer, self.facts, [language]
+                )[language]
+        return result
+
+
+def base_model(config: LanderConfig) -> tuple:
+    """(model, tokenizer) of a config; the profile's name where it is the profile's model, since
+    that knows the sizes too."""
+    if config.model == LanderConfig.from_profile(config.profile).model:
+        return load_model(config.profile)
+    options = {
+        f.name: getattr(config.model, f.name)
+        for f in fields(config.model)
+        if f.name not in ("name_or_path", "architecture")
+    }
+    return load_model(config.model.name_or_path, **options)
