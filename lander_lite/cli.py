@@ -1,5 +1,4 @@
-"""Command line: lander-lite STEP --profile P --corpus C --pairs en-de,de-en --output-dir D --set
-a.b=c"""
+"""The command line: one step on a run folder, or a plan or study without one."""
 
 from __future__ import annotations
 
@@ -7,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from .config import LanderConfig, nearest, parse_pair, profiles
@@ -27,98 +27,72 @@ STEPS = {
 ORDER = ("detect", "score", "categorize", "finetune")
 SHARED = (*ORDER, "lape")  # may run in several processes (accelerate launch)
 
+USAGE = "--profile P --corpus C --pairs en-de,de-en --output-dir D --set a.b=c"
+KINDS = "k epsilon normalize router matrix forgetting sequence low-resource sparse prune analysis"
+FLAGS = """
+--profile    {profiles} (default: that of --output-dir, else tiny-bloom)
+--config     a YAML file in place of a profile
+--corpus     .jsonl, .tsv, folder or hub id; without a test part the last fifth is held out
+--pairs      directions, such as en-de,de-en
+--output-dir the run folder (default: runs/PROFILE)
+--set        any setting, such as layers.k=2; may be repeated
+--text       translate: a sentence; may be repeated
+--sparsity   prune: share of the weights of each row to remove (default: 0.3)
+--metric     prune: wanda, translation (the default), translation_minus_other, magnitude or random
+--pattern    prune: n:m in place of --sparsity, such as 2:4
+--method     plan: landermt, full, lora, adapter, layers, … (methods.METHODS)
+--gpu        plan: say what to change if it does not fit, such as T4 or "A100 80GB"
+--kinds      study: main, {kinds}, or all
+--methods    study: what to compare, such as full,lora,lander-corrected (default: those of the kind)
+--seeds      study: trainings per method
+--hours      study: start no run after so many hours; the same command goes on
+--jobs       study: runs side by side; they share the CPU's threads
+--fast       study: ten minutes, not hours; only shows that it works
+--resume     study: keep finished runs (the default)
+"""
+OPTIONS = {
+    "--set": {"action": "append", "default": [], "metavar": "a.b=c"},
+    "--text": {"action": "append"},
+    "--sparsity": {"type": float},
+    "--metric": {"default": "translation"},
+    "--method": {"default": "landermt"},
+    "--kinds": {"default": "main"},
+    "--seeds": {"type": int, "default": 3},
+    "--hours": {"type": float},
+    "--jobs": {"type": int, "default": 1},
+    "--fast": {"action": "store_true"},
+    "--resume": {"action": argparse.BooleanOptionalAction, "default": True},
+}
+
 
 def parse(arguments: list[str]) -> argparse.Namespace:
+    """The step and the flags of a command line. Raises ValueError for an unknown one."""
     steps = "\n".join(f"  {name:11}{text}" for name, text in STEPS.items())
     parser = argparse.ArgumentParser(
         "lander-lite",
-        description=f"{__doc__.splitlines()[0]}\n\nsteps:\n{steps}",
+        description=f"Command line: lander-lite STEP {USAGE}\n\nsteps:\n{steps}",
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("step", metavar="STEP", help="one of the steps above")
-    parser.add_argument(
-        "--profile",
-        help=f"{', '.join(profiles())} (default: that of --output-dir, else tiny-bloom)",
-    )
-    parser.add_argument("--config", help="a YAML file in place of a profile")
-    parser.add_argument(
-        "--corpus",
-        help=".jsonl, .tsv, folder or hub id; without a test part the last fifth is held out",
-    )
-    parser.add_argument("--pairs", help="directions, such as en-de,de-en")
-    parser.add_argument("--output-dir", help="the run folder (default: runs/PROFILE)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="a.b=c",
-        help="any setting, such as layers.k=2; may be repeated",
-    )
-    parser.add_argument("--text", action="append", help="translate: a sentence; may be repeated")
-    parser.add_argument(
-        "--sparsity",
-        type=float,
-        help="prune: share of the weights of each row to remove (default: 0.3)",
-    )
-    parser.add_argument(
-        "--metric",
-        default="translation",
-        help="prune: wanda, translation (default), translation_minus_other, magnitude or random",
-    )
-    parser.add_argument("--pattern", help="prune: n:m in place of --sparsity, such as 2:4")
-    parser.add_argument(
-        "--method",
-        default="landermt",
-        help="plan: landermt, full, lora, adapter, layers, … (methods.METHODS)",
-    )
-    parser.add_argument(
-        "--gpu", help='plan: say what to change if it does not fit, such as T4 or "A100 80GB"'
-    )
-    parser.add_argument(
-        "--kinds",
-        default="main",
-        help="study: main, k, epsilon, normalize, router, matrix, forgetting, sequence, "
-        "low-resource, sparse, prune, analysis, or all",
-    )
-    parser.add_argument(
-        "--methods",
-        help="study: what to compare, such as full,lora,lander-corrected (default: those of the "
-        "kind)",
-    )
-    parser.add_argument("--seeds", type=int, default=3, help="study: trainings per method")
-    parser.add_argument(
-        "--hours",
-        type=float,
-        help="study: start no run after so many hours; the same command goes on",
-    )
-    parser.add_argument(
-        "--jobs", type=int, default=1, help="study: runs side by side; they share the CPU's threads"
-    )
-    parser.add_argument(
-        "--fast",
-        action="store_true",
-        help="study: ten minutes, not hours; only shows that it works",
-    )
-    parser.add_argument(
-        "--resume",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="study: keep finished runs (the default)",
-    )
+    lists = {"profiles": ", ".join(profiles()), "kinds": ", ".join(KINDS.split())}
+    flags = ["-h", "--help"]
+    for line in FLAGS.strip().splitlines():
+        flag, meaning = line.split(maxsplit=1)
+        flags.append(flag)
+        parser.add_argument(flag, help=meaning.format(**lists), **OPTIONS.get(flag, {}))
     known, unknown = parser.parse_known_args(arguments)
-    flags = list(parser._option_string_actions)
-    for flag in unknown:
-        known_flags = ", ".join(name for name in flags if name.startswith("--"))
-        raise ValueError(
-            f"unknown argument {flag!r}{nearest(flag.split('=')[0], flags)}; flags: {known_flags}"
-        )
+    if unknown:
+        near = nearest(unknown[0].split("=")[0], flags)
+        listed = ", ".join([*flags[1:], "--no-resume"])
+        raise ValueError(f"unknown argument {unknown[0]!r}{near}; flags: {listed}")
     if known.step not in STEPS:
-        raise ValueError(
-            f"unknown step {known.step!r}{nearest(known.step, STEPS)}; steps: {', '.join(STEPS)}"
-        )
+        near = nearest(known.step, STEPS)
+        raise ValueError(f"unknown step {known.step!r}{near}; steps: {', '.join(STEPS)}")
     if known.profile and known.config:
         raise ValueError("--profile and --config exclude each other")
+    for pair in known.pairs.split(",") if known.pairs else ():
+        parse_pair(pair)
     return known
 
 
@@ -133,8 +107,8 @@ def configure(options: argparse.Namespace) -> tuple[LanderConfig, Path]:
     given = set(overrides)
     if options.pairs:
         overrides["corpus.pairs"] = options.pairs
-    if "seed" in given and "finetune.seed" not in given:
-        overrides["finetune.seed"] = overrides["seed"]
+    if "seed" in given:
+        overrides.setdefault("finetune.seed", overrides["seed"])
     stored = Path(options.output_dir) / "config.yaml" if options.output_dir else None
     if options.config:
         config = LanderConfig.from_yaml(options.config, **overrides)
@@ -149,103 +123,119 @@ def configure(options: argparse.Namespace) -> tuple[LanderConfig, Path]:
     return config, Path(options.output_dir or f"runs/{config.profile}")
 
 
-def execute(step: str, options: argparse.Namespace) -> None:
-    config, folder = configure(options)
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        if step not in SHARED:
-            raise ValueError(
-                f"{step} runs in one process: start it without accelerate launch; these may have "
-                f"several: {', '.join(SHARED)}"
-            )
-        from .training.distributed import is_main, start
+# ---------------------------------------------------------------- the steps
+def plan_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -> None:
+    from .layers import LayerScores
+    from .scale.plan import plan
 
-        start()
-        if not is_main():  # one voice is enough
-            config.finetune.progress, sys.stdout = False, open(os.devnull, "w")
-    if (
-        step == "translate"
-        and len(config.corpus.pairs if options.pairs is None else options.pairs.split(",")) != 1
-    ):
+    path = folder / "layers.json"
+    layers = LayerScores.load(path).selected if path.is_file() else None
+    print(plan(config, options.method, layers).table(options.gpu))
+
+
+def study_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -> None:
+    from .reproduction.study import FAST, FAST_UPDATES, study
+    from .reproduction.tables import study_table
+
+    if options.fast:
+        config.finetune.updates = FAST_UPDATES
+    folder = Path(options.output_dir or f"runs/study/{config.profile}{'-fast' * options.fast}")
+    results = study(
+        config,
+        options.methods and options.methods.split(","),
+        kinds=options.kinds.split(","),
+        output_dir=folder,
+        resume=options.resume,
+        jobs=options.jobs,
+        hours=options.hours,
+        **(FAST if options.fast else {"seeds": options.seeds}),
+    )
+    print(study_table([result for result in results if result["kind"] == "main"]))
+    print(f"results: {folder}")
+
+
+def prune_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -> None:
+    from .neighbours import pruning
+    from .pipeline import Run
+
+    sparsity = options.sparsity
+    if sparsity is None and options.pattern is None:
+        sparsity = 0.3
+    amount = (sparsity, options.metric, options.pattern)
+    pruning.check_settings(*amount)  # before anything is loaded
+    run = Run(config, folder)
+    run.prepare()
+    timed("prune", lambda: pruning.prune_step(run, *amount))
+
+
+def translate_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -> None:
+    pairs = config.corpus.pairs if options.pairs is None else options.pairs.split(",")
+    if len(pairs) != 1:
         raise ValueError("translate takes one direction: --pairs en-de")
-    if step == "plan":
-        from .layers import LayerScores
-        from .scale.plan import plan
-
-        known = (
-            LayerScores.load(folder / "layers.json").selected
-            if (folder / "layers.json").is_file()
-            else None
-        )
-        return print(plan(config, options.method, known).table(options.gpu))
-    if step == "study":
-        from .reproduction.study import FAST, FAST_UPDATES, study
-        from .reproduction.tables import study_table
-
-        if options.fast:
-            config.finetune.updates = FAST_UPDATES
-        keys = FAST if options.fast else {"seeds": options.seeds}
-        folder = Path(options.output_dir or f"runs/study/{config.profile}{'-fast' * options.fast}")
-        results = study(
-            config,
-            options.methods and options.methods.split(","),
-            kinds=options.kinds.split(","),
-            output_dir=folder,
-            resume=options.resume,
-            jobs=options.jobs,
-            hours=options.hours,
-            **keys,
-        )
-        print(study_table([result for result in results if result["kind"] == "main"]))
-        print(f"results: {folder}")
-        return
     from .pipeline import Run
 
     run = Run(config, folder)
-    if step == "prune":
-        from .neighbours.pruning import check_settings, prune_step
+    sentences = options.text or [line for line in sys.stdin.read().split("\n") if line.strip()]
+    if run.tuned is None:
+        print(f"{folder} holds no tuned model: this is the base model", file=sys.stderr)
+    print("\n".join(run.translate(sentences, config.corpus.pairs[0])))
 
-        amount = (
-            0.3 if options.sparsity is None and options.pattern is None else options.sparsity,
-            options.metric,
-            options.pattern,
-        )
-        check_settings(*amount)  # before anything is loaded
-        run.prepare()
-        return timed("prune", lambda: prune_step(run, *amount))
-    if step == "translate":
-        sentences = options.text or [line for line in sys.stdin.read().split("\n") if line.strip()]
-        if run.tuned is None:
-            print(f"{folder} holds no tuned model: this is the base model", file=sys.stderr)
-        print("\n".join(run.translate(sentences, config.corpus.pairs[0])))
-        return
+
+def pipeline_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -> None:
+    from .pipeline import Run
+
+    run, step = Run(config, folder), options.step
     run.prepare(save=step != "evaluate")
     if step == "run":
         timed("evaluate", lambda: run.evaluate(["before"]))
-    for name in ORDER if step == "run" else [step]:
-        timed(name, getattr(run, name))
-    if step == "run":
+        for name in ORDER:
+            timed(name, getattr(run, name))
         timed("evaluate", lambda: run.evaluate(["after"]))
+    elif step == "lape":
+        from .neighbours.lape import lape_step
+
+        timed("lape", lambda: lape_step(run))
+    else:
+        timed(step, getattr(run, step))
     if step in ("run", "evaluate"):
         print(run.table())
 
 
-def timed(name: str, step) -> None:
+def timed(name: str, step: Callable[[], Path]) -> None:
+    """Do a step; say how long it took and what it wrote."""
     start = time.time()
     path = step()
     print(f"{name:11}{time.time() - start:7.1f} s → {path}", flush=True)
+
+
+def join_processes(step: str, config: LanderConfig) -> None:
+    """Where accelerate launch started several processes: become one of them."""
+    if step not in SHARED:
+        raise ValueError(
+            f"{step} runs in one process: start it without accelerate launch; these may have "
+            f"several: {', '.join(SHARED)}"
+        )
+    from .hooks import is_main
+    from .training.distributed import start
+
+    start()
+    if not is_main():  # one voice is enough
+        config.finetune.progress, sys.stdout = False, open(os.devnull, "w")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0, or 2 after a message when the input is wrong or the loss is not finite."""
     try:
         options = parse(sys.argv[1:] if arguments is None else arguments)
-        for pair in options.pairs.split(",") if options.pairs else ():
-            parse_pair(pair)
-        execute(options.step, options)
+        config, folder = configure(options)
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            join_processes(options.step, config)
+        steps = {"plan": plan_step, "study": study_step, "prune": prune_step}
+        steps["translate"] = translate_step
+        steps.get(options.step, pipeline_step)(config, folder, options)
     except (ValueError, FileNotFoundError, KeyError, FloatingPointError) as error:
-        message = (
-            error.args[0] if isinstance(error, KeyError) and error.args else error
-        )  # str(KeyError) is quoted
+        # str(KeyError) is quoted
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"lander-lite: error: {message}", file=sys.stderr)
         return 2
     return 0

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -334,3 +335,20 @@ def active_tokens(
     if not tokens:
         raise ValueError("the sentences have no tokens.")
     return add_up(torch.stack([layer.cpu() for layer in counts])), tokens
+
+
+# ---------------------------------------------------------------- on the command line
+def lape_step(run) -> Path:
+    """`lander-lite lape` in a run folder (pipeline.Run): LAPE with its authors' rates on plain text
+    of the training corpus. Needs no other step's files; writes lape.safetensors."""
+    c = run.config
+    sets = lape(
+        *run.base,
+        run.train,
+        c.corpus.languages,
+        max_sentences=c.awareness.max_sentences,
+        max_length=c.corpus.max_length,
+        batch_size=c.awareness.batch_size,
+    )
+    print(sets)
+    return run.keep(sets, "lape.safetensors")
