@@ -1,33 +1,209 @@
-"""When a batch does not fit into a GPU's memory: compute it in parts. What is computed stays the
-same."""
+"""Read or change what flows through a model: neurons and residual streams of chosen blocks, and the
+one loop that reads a corpus: in batches, in parts where memory runs out, on several processes."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
+from accelerate import PartialState
+from accelerate.utils import reduce
+from torch import nn
+
+from .blocks import decoder_blocks, feed_forwards, input_device, unwrap
+from .corpus import batches, collate
 
 
-def in_halves(function: Callable[[Sequence], torch.Tensor], rows: Sequence) -> torch.Tensor:
-    """function(rows), a sum over rows; where memory runs out, the sum of its halves, and so on.
-    OutOfMemoryError for a single row."""
+class Site(NamedTuple):
+    """A value in a model: the input of `module` (an nn.Module or a view's layer), or its output."""
+
+    module: Any
+    is_input: bool
+
+
+SITES = {
+    "neurons": lambda model: [Site(view.down, True) for view in feed_forwards(model)],
+    "pre_activation": lambda model: [
+        Site(view.up if view.gate is None else view.gate, False) for view in feed_forwards(model)
+    ],
+    "residual": lambda model: [Site(block, False) for block in decoder_blocks(model)],
+}
+
+
+def sites(model: nn.Module, at: str, layers: Sequence[int] | None = None) -> dict[int, Site]:
+    """Find {layer: site} of chosen blocks (default: all), sorted; find once, hook often.
+
+    Args:
+        at: "neurons", the input of the down-projection; "pre_activation", what goes into the
+            activation function; "residual", the residual stream after the block.
+
+    Raises: ValueError for no layer or one out of range.
+    """
+    found = SITES[at](model)
+    chosen = sorted({int(layer) for layer in (range(len(found)) if layers is None else layers)})
+    if not chosen or chosen[0] < 0 or chosen[-1] >= len(found):
+        raise ValueError(f"layers {chosen}: choose at least one block in 0 … {len(found) - 1}.")
+    return {layer: found[layer] for layer in chosen}
+
+
+@contextmanager
+def hooked(
+    sites: dict[int, Site], function: Callable, shape: Sequence[int] | None = None
+) -> Iterator[None]:
+    """Inside, each pass calls function(layer, value) at each site. A tensor that it returns takes
+    the value's place; None leaves it.
+
+    Args:
+        shape: (batch, token), to give values as [batch, token, units] in all families: OPT's
+            neurons have the first two in one dimension.
+    """
+
+    def hook(layer: int, module, args, output=None):  # a hook before a module sees no output
+        values = args if sites[layer].is_input else output
+        first, *rest = values if isinstance(values, tuple) else (values,)
+        new = function(layer, first if shape is None else first.reshape(*shape, -1))
+        if new is None:
+            return None
+        new = new.reshape(first.shape)
+        return (new, *rest) if isinstance(values, tuple) else new
+
+    with ExitStack() as stack:
+        for layer, (module, is_input) in sites.items():
+            register = (
+                module.register_forward_pre_hook if is_input else module.register_forward_hook
+            )
+            stack.callback(register(partial(hook, layer)).remove)
+        yield
+
+
+def without_head(model: nn.Module, batch: dict[str, torch.Tensor]) -> None:
+    """Run the decoder alone: no logits, which would take the most memory."""
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    unwrap(model).base_model(**inputs, use_cache=False)
+
+
+def sentence_losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Summed cross-entropy of each sentence's next tokens, float32 [sentence]. Position t predicts
+    label t + 1: one shift."""
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    logits = model(**inputs, use_cache=False).logits[:, :-1].float()
+    labels = batch["labels"][:, 1:].to(logits.device)
+    return F.cross_entropy(logits.mT, labels, ignore_index=-100, reduction="none").sum(dim=1)
+
+
+def token_weights(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Weights of a mean over each sentence's tokens, float32 [sentence, token]; 0 on padding."""
+    mask = batch["attention_mask"].float()
+    return mask / mask.sum(dim=1, keepdim=True)
+
+
+def observe(
+    model: nn.Module,
+    sites: dict[int, Site],
+    batch: dict[str, torch.Tensor],
+    function: Callable[[int, torch.Tensor], Any],
+    run: Callable = without_head,
+    replace: bool = False,
+) -> tuple[dict[int, Any], Any]:
+    """Make one pass: ({layer: function(layer, value [sentence, token, units])}, run(model, batch)).
+    With `replace` what `function` returns also takes the value's place.
+
+    Raises: RuntimeError where a pass over text does not come by a site.
+    """
+    seen: dict[int, Any] = {}
+
+    def keep(layer: int, value: torch.Tensor) -> torch.Tensor | None:
+        seen[layer] = function(layer, value)
+        return seen[layer] if replace else None
+
+    with hooked(sites, keep, batch["input_ids"].shape):
+        output = run(model, batch)
+    if missing := [layer for layer in sites if layer not in seen]:
+        name = type(unwrap(model)).__name__
+        raise RuntimeError(
+            f"{name} does not run its blocks {missing} on text, so they have no values."
+        )
+    return {layer: seen[layer] for layer in sites}, output
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module, gradients: bool = False) -> Iterator[None]:
+    """Evaluation mode without gradients; with `gradients`, those of activations can be taken, while
+    no parameter asks for one. Everything is put back."""
+    asked = [p for p in model.parameters() if p.requires_grad] if gradients else []
+    training = model.training
+    model.eval()
     try:
-        return function(rows)
-    except torch.OutOfMemoryError:
-        if len(rows) == 1:
-            raise
-    # outside of `except`, where the error would still hold what had been computed
-    free_memory(
-        f"out of memory with {len(rows)} sentences at once: going on with halves; a smaller "
-        f"batch_size saves the detour"
-    )
-    half = len(rows) // 2
-    return in_halves(function, rows[:half]) + in_halves(function, rows[half:])
+        for parameter in asked:
+            parameter.requires_grad_(False)
+        with torch.set_grad_enabled(gradients):
+            yield
+    finally:
+        for parameter in asked:
+            parameter.requires_grad_(True)
+        model.train(training)
+
+
+def read(
+    model: nn.Module,
+    tokenizer,
+    examples: Sequence[dict],
+    step: Callable[[dict[str, torch.Tensor]], Any],
+    *,
+    batch_size: int,
+    gradients: bool = False,
+    bar=None,
+) -> Iterator[tuple[list[int], Any]]:
+    """Yield (numbers of a batch's examples, step(batch)) in `evaluation_mode`; batches are of like
+    length, the longest first. bar: a tqdm to move on.
+
+    Where memory runs out, each half of the batch is tried, and so on: step must add to nothing
+    itself. Raises: OutOfMemoryError for a single example.
+    """
+    waiting, device = list(batches(examples, batch_size, key=n_tokens))[::-1], input_device(model)
+    while waiting:
+        rows = waiting.pop()
+        try:
+            with evaluation_mode(model, gradients):
+                result = step(collate(tokenizer, [examples[row] for row in rows], device=device))
+        except torch.OutOfMemoryError:
+            if len(rows) == 1:
+                raise
+        else:
+            if bar is not None:
+                bar.update(len(rows))
+            yield rows, result
+            continue
+        # outside of `except`, where the error would still hold what had been computed
+        half = len(rows) // 2
+        waiting += [rows[half:], rows[:half]]
+        free_memory(
+            f"out of memory with {len(rows)} sentences at once: going on with halves; a smaller "
+            f"batch_size saves the detour"
+        )
+
+
+def read_mean(model, tokenizer, examples, step: Callable, zero: torch.Tensor, **options):
+    """The mean over examples of what step(batch) sums over its batch, like the tensor `zero`;
+    several processes share the examples. Options as in `read`."""
+    total = zero.clone()
+    for _, result in read(model, tokenizer, own_part(examples), step, **options):
+        total += result
+    return add_up(total) / len(examples)
+
+
+def n_tokens(example: dict[str, list[int]]) -> int:
+    return len(example["input_ids"])
 
 
 def free_memory(warning: str) -> None:
+    """Warn, and give back what the GPU's allocator holds in reserve."""
     warnings.warn(warning, stacklevel=2)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -64,7 +240,4 @@ def add_up(tensor: torch.Tensor) -> torch.Tensor:
     """The sum over processes, the same on each."""
     if world() == 1:
         return tensor
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    total = tensor.detach().to(device, copy=True)
-    dist.all_reduce(total)
-    return total.to(tensor.device)
+    return reduce(tensor.detach().to(PartialState().device), "sum").to(tensor.device)

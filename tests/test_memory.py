@@ -7,7 +7,7 @@ import torch
 from lander_helpers import make_sets, quick, state
 
 from lander_lite.awareness import score_awareness
-from lander_lite.hooks import in_halves
+from lander_lite.hooks import read
 from lander_lite.training.loop import finetune
 from lander_lite.tuner.model import LanderTuningConfig, get_lander_model
 
@@ -28,14 +28,19 @@ def limited(function, most, calls, size):
     return wrapped
 
 
-def test_halves_of_halves_add_up_and_one_row_is_the_end():
-    calls = []
-    few = limited(lambda rows: torch.tensor(float(sum(rows))), 2, calls, len)
+def test_halves_of_halves_are_read_and_one_row_is_the_end(bloom, tokenizer):
+    examples, calls = [{"input_ids": [5] * (9 - n)} for n in range(7)], []
+
+    def rows(batch):
+        return len(batch["input_ids"])
+
+    few = limited(rows, 2, calls, rows)
     with pytest.warns(UserWarning, match="out of memory with 7 sentences"):
-        assert in_halves(few, [1, 2, 3, 4, 5, 6, 7]) == 28
+        found = list(read(bloom, tokenizer, examples, few, batch_size=8))
+    assert found == [([0], 1), ([1, 2], 2), ([3, 4], 2), ([5, 6], 2)]
     assert calls == [7, 3, 1, 2, 4, 2, 2]
     with pytest.warns(UserWarning), pytest.raises(torch.OutOfMemoryError):
-        in_halves(limited(len, 0, [], len), [1, 2])
+        list(read(bloom, tokenizer, examples[:2], limited(rows, 0, [], rows), batch_size=8))
 
 
 def test_scores_are_the_same_in_parts(model, tokenizer, corpus, monkeypatch):

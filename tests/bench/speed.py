@@ -20,7 +20,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import nn
-from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, BloomConfig, LlamaConfig
 
 from lander_lite import (
@@ -31,7 +30,8 @@ from lander_lite import (
     get_lander_model,
     load_model,
 )
-from lander_lite.awareness import _mean_scores, chosen_views
+from lander_lite.awareness import mean_scores
+from lander_lite.hooks import sites as sites_of
 from lander_lite.reproduction import baselines
 from lander_lite.training.loop import label_loss
 
@@ -161,13 +161,13 @@ def medians(actions: dict, repeats: int) -> dict[str, float]:
 
 def scoring(kind: str, repeats: int) -> list[tuple]:
     model, (_, tokenizer), data = build(kind), load_model("tiny-bloom"), batch()
-    chosen, _ = chosen_views(model, range(12))
+    chosen, d_ff = sites_of(model, "neurons"), feed_forwards(model)[0].d_ff
     rows = [{"input_ids": row["input_ids"], "labels": row["input_ids"]} for row in examples()]
     trained, frozen = copy.deepcopy(model), copy.deepcopy(model).requires_grad_(False)
     data["labels"] = data["input_ids"]
 
     def score():
-        _mean_scores(model, tokenizer, chosen, rows, False, BATCH, tqdm(disable=True))
+        mean_scores(model, tokenizer, chosen, rows, d_ff=d_ff, batch_size=BATCH)
 
     def activations():
         embedded = frozen.get_input_embeddings()(data["input_ids"]).requires_grad_(True)
@@ -187,7 +187,7 @@ def scoring(kind: str, repeats: int) -> list[tuple]:
     for n in (16, 160):
         many = [{"input_ids": row["input_ids"], "labels": row["input_ids"]} for row in examples(n)]
         start = time.perf_counter()
-        _mean_scores(model, tokenizer, chosen, many, False, BATCH, tqdm(disable=True))
+        mean_scores(model, tokenizer, chosen, many, d_ff=d_ff, batch_size=BATCH)
         seconds[n] = (time.perf_counter() - start) / n
     return [
         (
