@@ -12,13 +12,13 @@ from lander_lite.config import PAIRS
 from lander_lite.course.exercises import check_06_loss_at_gain
 from lander_lite.reproduction.forgetting import (
     MEASURES,
-    base,
-    cell_means,
-    cells,
+    base_point,
     change,
     curve,
-    end,
+    direction_masks,
     equal_gain,
+    final_point,
+    group_means,
     matrices,
     over_seeds,
     pruned,
@@ -62,7 +62,7 @@ ZERO = result("zero-shot", moment(10, 20, 30, 40))
 
 
 def test_change_is_a_gain_on_trained_pairs_and_losses_elsewhere():
-    before, after = end(ZERO), moment(14, 26, 29, 36, perplexity=20.0, facts=0.25)
+    before, after = final_point(ZERO), moment(14, 26, 29, 36, perplexity=20.0, facts=0.25)
     found = change(after, before, ["en-de", "de-en"])
     assert found == {"gain": 5, "bleu": 2.5, "perplexity": pytest.approx(math.log(2)), "facts": 25}
     assert set(found) == {"gain", *MEASURES}
@@ -73,9 +73,9 @@ def test_change_is_a_gain_on_trained_pairs_and_losses_elsewhere():
 
 
 def test_the_base_model_is_the_zero_shot_run():
-    assert base([result("full", moment(1, 1, 1, 1)), ZERO]) == end(ZERO)
+    assert base_point([result("full", moment(1, 1, 1, 1)), ZERO]) == final_point(ZERO)
     with pytest.raises(ValueError, match="no zero-shot run among the 1 results"):
-        base([result("full", moment(1, 1, 1, 1))])
+        base_point([result("full", moment(1, 1, 1, 1))])
 
 
 def test_runs_that_diverged_are_left_out():
@@ -111,7 +111,7 @@ def test_a_matrix_has_a_row_per_trained_pair_and_nan_where_a_run_is_missing():
 
 
 def test_cells_part_a_matrix_by_the_side_of_english():
-    masks = cells(PAIRS)
+    masks = direction_masks(PAIRS)
     assert [int(masks[name].sum()) for name in ("own", "others", "same side", "other side")] == [
         10,
         90,
@@ -121,13 +121,13 @@ def test_cells_part_a_matrix_by_the_side_of_english():
     assert (masks["own"] ^ masks["others"]).all() and (
         masks["others"] == masks["same side"] ^ masks["other side"]
     ).all()
-    four = cells(FOUR)
+    four = direction_masks(FOUR)
     assert four["same side"][0].tolist() == [False, False, True, False] and four["other side"][
         0
     ].tolist() == [False, True, False, True]
     matrix = np.where(four["own"], 9.0, np.where(four["same side"], 3.0, -1.0))[None].repeat(2, 0)
     matrix[1, 0] = np.nan  # this row's run is missing
-    means = cell_means(matrix, FOUR)
+    means = group_means(matrix, FOUR)
     assert (
         means["own"] == [9, 9] and means["same side"] == [3, 3] and means["other side"] == [-1, -1]
     )
@@ -138,7 +138,7 @@ def test_a_sequence_is_continual_learning_of_its_stages():
     points = [moment(30, 20, 31, 40), moment(24, 21, 50, 42, perplexity=20.0, facts=0.4)]
     R, found = sequence(
         result("full", points[-1], kind="sequence", stages=[["en-de"], ["en-fr"]], points=points),
-        end(ZERO),
+        final_point(ZERO),
     )
     assert R.tolist() == [[30, 31], [24, 50]]
     assert (found["bwt"], found["forgetting"], found["fwt"], found["acc"]) == (-6, 6, 1, 37)
@@ -156,8 +156,8 @@ def test_a_curve_goes_from_the_base_model_to_the_end():
         moment(20, 30, 20, 30, facts=0.3),
         points=[moment(12, 22, 30, 40), moment(16, 26, 28, 34, facts=0.4)],
     )
-    assert curve(run, end(ZERO), "bleu") == [(0, 0), (2, 0), (6, 4), (10, 10)]
-    assert [round(loss) for _, loss in curve(run, end(ZERO), "facts")] == [0, 0, 10, 20]
+    assert curve(run, final_point(ZERO), "bleu") == [(0, 0), (2, 0), (6, 4), (10, 10)]
+    assert [round(loss) for _, loss in curve(run, final_point(ZERO), "facts")] == [0, 0, 10, 20]
 
 
 def test_equal_gain_pairs_the_seeds_and_leaves_out_those_that_never_gain():
@@ -170,7 +170,7 @@ def test_equal_gain_pairs_the_seeds_and_leaves_out_those_that_never_gain():
     ]
     found = equal_gain([ZERO, *fast, *slow], "full", "lora", "bleu")
     assert found == [pytest.approx((4, 0.8, 1))] * 2
-    before = end(ZERO)
+    before = final_point(ZERO)
     assert found[0] == at_equal_gain(curve(fast[0], before, "bleu"), curve(slow[0], before, "bleu"))
     assert equal_gain([ZERO, *fast], "full", "random", "bleu") == []
 

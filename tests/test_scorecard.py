@@ -15,12 +15,14 @@ from lander_lite.cli import configure, parse
 from lander_lite.config import PACKAGE
 from lander_lite.course.exercises import check_10_not_worse
 from lander_lite.reproduction import evidence, scorecard
-from lander_lite.reproduction.claims.tuning import ABLATIONS, BASELINES, CONTROLS, FORGETTERS
+from lander_lite.reproduction.claims import CLAIMS
+from lander_lite.reproduction.claims.l12_forgetting import FORGETTERS
+from lander_lite.reproduction.claims.shared import ABLATIONS, BASELINES, CONTROLS
 from lander_lite.reproduction.departures import DEPARTURES
 from lander_lite.reproduction.departures import as_markdown as departures_table
 from lander_lite.reproduction.evidence import Difference, NotMeasured, Study, minus
 from lander_lite.reproduction.methods import METHODS
-from lander_lite.reproduction.scorecard import CLAIMS, NOT_YET, as_markdown, row, rules
+from lander_lite.reproduction.scorecard import NOT_YET, as_markdown, row, rules
 from lander_lite.reproduction.specs import EPSILONS, GRID, LANDER, specs_of
 
 PAIRS = ["en-de", "de-en", "en-it", "it-en"]
@@ -30,7 +32,7 @@ REFERENCES = {
     pair: [" ".join(random.Random(f"{pair} {i}").choices(WORDS, k=9)) for i in range(20)]
     for pair in PAIRS[:2]
 }
-BY_ID = {function.about["id"]: function for function in CLAIMS}
+BY_ID = {claim.id: claim for claim in CLAIMS}
 
 
 def write(folder, kind, method, seed=0, bleu=40.0, name="", **content):
@@ -496,11 +498,15 @@ def test_the_table_covers_all_claims_and_says_what_is_missing(tmp_path):
 
 
 def test_a_claim_without_parts_is_not_testable(tmp_path):
-    @evidence.claim("S1", "something", "somewhere", "a control", "10_scorecard.ipynb#The-table")
-    def other(study, second):
-        """No rule."""
-        return evidence.Finding("nothing", {}, control="none")
-
+    other = evidence.Claim(
+        id="S1",
+        claim="something",
+        paper="somewhere",
+        control="a control",
+        shown_in="10_scorecard.ipynb#The-table",
+        rule="No rule.",
+        function=lambda study, second: evidence.Finding("nothing", {}, control="none"),
+    )
     [row] = scorecard.scorecard(tmp_path, claims=[other])
     assert (row.verdict, row.control, row.rule) == (
         "not testable here",
@@ -510,8 +516,8 @@ def test_a_claim_without_parts_is_not_testable(tmp_path):
 
 
 def test_every_claim_names_a_heading_that_is_there():
-    for function in CLAIMS:
-        name, _, anchor = function.about["shown_in"].partition("#")
+    for claim in CLAIMS:
+        name, _, anchor = claim.shown_in.partition("#")
         path = PACKAGE.parent / "notebooks" / name
         if anchor and path.is_file():
             cells = json.loads(path.read_text(encoding="utf-8"))["cells"]

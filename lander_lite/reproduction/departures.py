@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .tables import markdown_table
+
 
 @dataclass(frozen=True)
 class Departure:
@@ -169,16 +171,8 @@ DEPARTURES = (
 
 def as_markdown(departures: Sequence[Departure] = DEPARTURES) -> str:
     """The table, with the command that goes the other way."""
-    lines = [("", "point", "the paper", "here", "why", "to switch"), (":--",) * 6]
+    rows = []
     for number, d in enumerate(departures, 1):
-        lines.append(
-            (
-                str(number),
-                d.point,
-                d.paper,
-                d.here,
-                d.why,
-                f"`lander-lite {d.switch}`" if d.switch else "no option",
-            )
-        )
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        switch = f"`lander-lite {d.switch}`" if d.switch else "no option"
+        rows.append((number, d.point, d.paper, d.here, d.why, switch))
+    return markdown_table(("", "point", "the paper", "here", "why", "to switch"), rows)

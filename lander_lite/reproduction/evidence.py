@@ -102,8 +102,8 @@ class Study:
     """The results of one profile, folder/<kind>/*.json, each kind read when it is first asked for.
 
     Bootstrap comparisons are read from folder/analysis/bootstrap.json where it has them for the
-    same translations, and computed otherwise (some seconds each); `python -m lander_lite.scorecard`
-    fills that file."""
+    same translations, and computed otherwise (some seconds each); `python -m
+    lander_lite.reproduction.scorecard` fills that file."""
 
     def __init__(
         self, folder, references: dict[str, list[str]] | None = None, resamples: int = RESAMPLES
@@ -115,6 +115,11 @@ class Study:
         self.bootstraps = (
             json.loads(self._store.read_text(encoding="utf-8")) if self._store.is_file() else {}
         )
+
+    @property
+    def name(self) -> str:
+        """The profile."""
+        return self.folder.name
 
     # ---------------------------------------------------------------- runs
     def runs(self, kind: str, method: str | None = None, **settings) -> list[dict]:
@@ -251,8 +256,8 @@ class Study:
 @dataclass(frozen=True)
 class Finding:
     """What a claim's function gives back. parts: {condition: met}; the claim is reproduced if all
-    are met, untestable if there are none.
-    seeds: of the smallest comparison. control: the control's numbers."""
+    are met, untestable if there are none. seeds: of the smallest comparison. control: the control's
+    numbers."""
 
     measured: str
     parts: dict[str, bool]
@@ -260,23 +265,20 @@ class Finding:
     control: str = ""
 
 
-def claim(id: str, text: str, paper: str, control: str, shown_in: str) -> Callable:
-    """Mark a function (study, second study or None) -> Finding as the test of a claim. Its
-    docstring is the rule; the rest is text for the scorecard. A function raises NotMeasured where
-    files are missing."""
+@dataclass(frozen=True)
+class Claim:
+    """A claim of a paper and its test: text for the scorecard, and a function (study, second study
+    or None) -> Finding, which raises NotMeasured where files are missing.
 
-    def mark(function):
-        function.about = {
-            "id": id,
-            "claim": text,
-            "paper": paper,
-            "control": control,
-            "shown_in": shown_in,
-            "rule": " ".join(function.__doc__.split()),
-        }
-        return function
+    rule: how the verdict is made. shown_in: the lesson's file and heading, FILE.ipynb#Heading."""
 
-    return mark
+    id: str
+    claim: str
+    paper: str
+    control: str
+    shown_in: str
+    rule: str
+    function: Callable[[Study, Study | None], Finding]
 
 
 def listed(differences: Sequence[Difference]) -> str:

@@ -3,7 +3,7 @@ sequence) as matrices and curves.
 
 A *point* is a moment of a run, or the base model: {"bleu": {pair: BLEU}, "perplexity": {language:
 value}, "facts": {language: share}}. Gains and losses are differences to the base model. A loss is
-    positive where the model got worse.
+positive where the model got worse.
 """
 
 from __future__ import annotations
@@ -44,35 +44,32 @@ def stored(profile: str, kind: str, folder=None, **belongs) -> list[dict]:
 def seeds(results: Sequence[dict], method: str) -> dict[int, dict]:
     """{seed: result} of a method's runs that did not diverge. Of a matrix, which has many runs per
     seed, use `matrices`."""
-    return {
-        r["seed"]: r
-        for r in sorted(results, key=lambda r: r["seed"])
-        if r["method"] == method and "diverged" not in r
-    }
+    finished = [r for r in results if r["method"] == method and "diverged" not in r]
+    return {r["seed"]: r for r in sorted(finished, key=lambda r: r["seed"])}
 
 
 # ---------------------------------------------------------------- points and changes
-def end(result: Mapping) -> dict:
-    """A run's end as a point."""
+def final_point(result: Mapping) -> dict:
+    """The end of a run as a point."""
     return {
         "bleu": {pair: scores["bleu"] for pair, scores in result["pairs"].items()},
-        **{k: result[k] for k in ("perplexity", "facts")},
+        "perplexity": result["perplexity"],
+        "facts": result["facts"],
     }
 
 
 def pruned(result: Mapping) -> dict[float, dict]:
     """{sparsity: point} of a run of the kind "prune"; of the dense model {0: point}."""
-    return {point["sparsity"]: point for point in result["curve"]} | {
-        result.get("sparsity", 0.0): end(result)
-    }
+    points = {point["sparsity"]: point for point in result["curve"]}
+    return points | {result.get("sparsity", 0.0): final_point(result)}
 
 
-def base(results: Sequence[dict]) -> dict:
+def base_point(results: Sequence[dict]) -> dict:
     """The base model as a point: the zero-shot run among the results. ValueError if there is
     none."""
     for result in results:
         if result["method"] == "zero-shot":
-            return end(result)
+            return final_point(result)
     raise ValueError(
         f"no zero-shot run among the {len(results)} results: gains and losses are differences to it"
     )
@@ -83,19 +80,19 @@ def change(point: Mapping, before: Mapping, trained: Sequence[str]) -> dict[str,
     on the others; "perplexity", mean over languages of ln(after / before), which is the loss gained
     in nats per token; "facts", percentage points lost, mean over languages."""
 
-    def mean(name, keys, difference):
-        return (
-            sum(difference(before[name][key], point[name][key]) for key in keys) / len(keys)
-            if keys
-            else math.nan
-        )
+    def mean(differences):
+        return sum(differences) / len(differences) if differences else math.nan
 
-    others = [pair for pair in before["bleu"] if pair not in trained]
+    def gained(pairs):
+        return mean([point["bleu"][pair] - before["bleu"][pair] for pair in pairs])
+
+    nats = [math.log(point["perplexity"][x] / value) for x, value in before["perplexity"].items()]
+    facts = [100 * (value - point["facts"][x]) for x, value in before["facts"].items()]
     return {
-        "gain": mean("bleu", trained, lambda b, a: a - b),
-        "bleu": mean("bleu", others, lambda b, a: b - a),
-        "perplexity": mean("perplexity", before["perplexity"], lambda b, a: math.log(a / b)),
-        "facts": mean("facts", before["facts"], lambda b, a: 100 * (b - a)),
+        "gain": gained(trained),
+        "bleu": -gained([pair for pair in before["bleu"] if pair not in trained]),
+        "perplexity": mean(nats),
+        "facts": mean(facts),
     }
 
 
@@ -103,32 +100,36 @@ def change(point: Mapping, before: Mapping, trained: Sequence[str]) -> dict[str,
 def matrices(results: Sequence[dict], method: str, pairs: Sequence[str]) -> np.ndarray:
     """BLEU change [seed, trained pair, measured pair] (LANDeRMT fig. 3); NaN in the rows of runs
     that are missing or diverged."""
-    before, mine = base(results)["bleu"], [r for r in results if r["method"] == method]
-    numbers = sorted({r["seed"] for r in mine})
-    found = np.full((len(numbers), len(pairs), len(pairs)), np.nan)
-    for r in mine:
-        if "diverged" not in r and (trained := r["settings"]["pair"]) in pairs:
-            found[numbers.index(r["seed"]), pairs.index(trained)] = [
-                r["pairs"][pair]["bleu"] - before[pair] for pair in pairs
-            ]
-    return found
+    before = base_point(results)["bleu"]
+    runs = [r for r in results if r["method"] == method]
+    numbers = sorted({r["seed"] for r in runs})
+    changes = np.full((len(numbers), len(pairs), len(pairs)), np.nan)
+    for r in runs:
+        trained = r["settings"]["pair"]
+        if trained in pairs and "diverged" not in r:
+            row = [r["pairs"][pair]["bleu"] - before[pair] for pair in pairs]
+            changes[numbers.index(r["seed"]), pairs.index(trained)] = row
+    return changes
 
 
-def cells(pairs: Sequence[str]) -> dict[str, np.ndarray]:
+def direction_masks(pairs: Sequence[str]) -> dict[str, np.ndarray]:
     """Masks [trained, measured] of a matrix: "own" (the diagonal) and "others" (the rest); of
     these, "same side" of English (en-de and en-fr, or de-en and fr-en) and "other side"."""
-    into = np.array([parse_pair(pair)[1] == "en" for pair in pairs])
-    own, same = np.eye(len(pairs), dtype=bool), into[:, None] == into[None]
-    return {"own": own, "others": ~own, "same side": same & ~own, "other side": ~same}
+    into_english = np.array([parse_pair(pair)[1] == "en" for pair in pairs])
+    same = into_english[:, None] == into_english[None]
+    diagonal = np.eye(len(pairs), dtype=bool)
+    others = ~diagonal
+    return {"own": diagonal, "others": others, "same side": same & others, "other side": ~same}
 
 
-def cell_means(matrix: np.ndarray, pairs: Sequence[str]) -> dict[str, list[float]]:
-    """The mean of each kind of `cells`, one number per seed. matrix: [seed, trained, measured]; NaN
-    are left out."""
-    return {
-        name: [float(np.nanmean(one[mask])) for one in matrix if not np.isnan(one[mask]).all()]
-        for name, mask in cells(pairs).items()
-    }
+def group_means(matrix: np.ndarray, pairs: Sequence[str]) -> dict[str, list[float]]:
+    """The mean of each group of `direction_masks`, one number per seed. matrix: [seed, trained,
+    measured]; NaN are left out."""
+    means = {}
+    for name, mask in direction_masks(pairs).items():
+        by_seed = [one[mask] for one in matrix]
+        means[name] = [float(np.nanmean(x)) for x in by_seed if not np.isnan(x).all()]
+    return means
 
 
 # ---------------------------------------------------------------- one direction after the other
@@ -142,17 +143,16 @@ def sequence(result: Mapping, before: Mapping) -> tuple[np.ndarray, dict]:
     return R, {
         **continual(R, start),
         "learned": float((R.diagonal() - start).mean()),
-        **change(end(result), before, tasks),
+        **change(final_point(result), before, tasks),
     }
 
 
 # ---------------------------------------------------------------- loss against gain
 def curve(result: Mapping, before: Mapping, measure: str) -> list[tuple[float, float]]:
     """(gain, loss) from (0, 0), the base model, to the run's end. measure: one of `MEASURES`."""
-    points = [
-        change(point, before, result["train_pairs"][0]) for point in [*result["curve"], end(result)]
-    ]
-    return [(0.0, 0.0), *((point["gain"], point[measure]) for point in points)]
+    points, trained = [*result["curve"], final_point(result)], result["train_pairs"][0]
+    changes = [change(point, before, trained) for point in points]
+    return [(0.0, 0.0), *((found["gain"], found[measure]) for found in changes)]
 
 
 def equal_gain(
@@ -160,13 +160,13 @@ def equal_gain(
 ) -> list[tuple[float, float, float]]:
     """(gain, loss of the method, loss of the reference) per seed that both have: `at_equal_gain` of
     their curves. Seeds in which one of them never gains are left out."""
-    before, found = base(results), []
+    before, common = base_point(results), []
     first, second = seeds(results, method), seeds(results, reference)
     for seed in sorted(first.keys() & second.keys()):
         both = [curve(runs[seed], before, measure) for runs in (first, second)]
         if min(max(gain for gain, _ in one) for one in both) > 0:
-            found.append(at_equal_gain(*both))
-    return found
+            common.append(at_equal_gain(*both))
+    return common
 
 
 # ---------------------------------------------------------------- seeds in words

@@ -1,41 +1,31 @@
-"""Every claim of the paper beside what we measured. The verdicts follow from the result files by
-stated rules: claims_*.py.
+"""Every claim of the papers beside what we measured. The verdicts follow from the result files by
+stated rules: the folder claims/.
 
-`python -m lander_lite.scorecard FOLDER [SECOND FOLDER]` prints the table and stores the bootstrap
-comparisons beside the results.
+`python -m lander_lite.reproduction.scorecard FOLDER [SECOND FOLDER]` prints the table and stores
+the bootstrap comparisons beside the results.
 """
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..config import PACKAGE, data_dir
-from .claims import neighbours as claims_neighbours
-from .claims import neurons as claims_neurons
-from .claims import tuning as claims_tuning
-from .evidence import Difference, NotMeasured, Study, minus
+from .claims import CLAIMS
+from .evidence import Claim, Difference, NotMeasured, Study, minus
 from .specs import LANDER
+from .tables import markdown_table
 
 VERDICTS = {True: "reproduced", False: "not reproduced", None: "not testable here"}
 NOT_YET = "not measured yet"
-CLAIMS = [
-    *sorted(
-        [*claims_neurons.CLAIMS, *claims_tuning.CLAIMS],
-        key=lambda function: int(function.about["id"][1:]),
-    ),
-    *claims_neighbours.CLAIMS,
-]
 
 
 @dataclass(frozen=True)
 class Row:
     """One claim. paper: what it says, with table or figure. measured: our numbers with 95%
-    intervals. seeds: trainings, or blocks of
-    sentences where nothing is trained. rule: how the verdict is made. shown_in: the lesson's file
-    and heading, FILE.ipynb#Heading."""
+    intervals. seeds: trainings, or blocks of sentences where nothing is trained. rule: how the
+    verdict is made. shown_in: the lesson's file and heading, FILE.ipynb#Heading."""
 
     id: str
     claim: str
@@ -48,55 +38,46 @@ class Row:
     shown_in: str
 
 
-def scorecard(folder, second=None, claims: Sequence[Callable] = CLAIMS) -> list[Row]:
+def scorecard(folder, second=None, claims: Sequence[Claim] = CLAIMS) -> list[Row]:
     """One row per claim, from the results in `folder` (folder/<kind>/*.json, as a study writes
     them) and in `second`, those of another architecture. Either may be a `Study`. A claim whose
     files are missing is "not measured yet" and says which.
 
-    claims: functions marked with `evidence.claim`; add your own to the list."""
+    claims: add your own `evidence.Claim` to the list."""
     study, other = (x if x is None or isinstance(x, Study) else Study(x) for x in (folder, second))
-    return [row(function, study, other) for function in claims]
+    return [row(claim, study, other) for claim in claims]
 
 
-def row(function: Callable, study: Study, second: Study | None = None) -> Row:
+def row(claim: Claim, study: Study, second: Study | None = None) -> Row:
     """The row of one claim."""
-    about = dict(function.about)
+    about = {name: text for name, text in vars(claim).items() if name != "function"}
     try:
-        found = function(study, second)
+        finding = claim.function(study, second)
     except NotMeasured as missing:
         return Row(**about, measured=f"missing: {missing}", seeds=0, verdict=NOT_YET)
-    failed = [part for part, met in found.parts.items() if not met]
-    about["control"] += f": {found.control}" if found.control else ""
+    failed = [part for part, met in finding.parts.items() if not met]
+    about["control"] += f": {finding.control}" if finding.control else ""
     return Row(
         **about,
-        measured=found.measured + (f". **Not met:** {'; '.join(failed)}" if failed else ""),
-        seeds=found.seeds,
-        verdict=VERDICTS[not failed if found.parts else None],
+        measured=finding.measured + (f". **Not met:** {'; '.join(failed)}" if failed else ""),
+        seeds=finding.seeds,
+        verdict=VERDICTS[not failed if finding.parts else None],
     )
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """The table, without the rules, for a page beside the notebooks."""
-    lines = [
-        ("", "claim", "the paper", "we measured", "n", "control", "verdict", "shown in"),
-        (":--",) * 8,
-    ]
+    header = ("", "claim", "the paper", "we measured", "n", "control", "verdict", "shown in")
+    lines = []
     for row in rows:
-        number = row.shown_in.split("_")[0]
+        lesson = f"lesson {row.shown_in.split('_')[0]}"
         there = (PACKAGE.parent / "notebooks" / row.shown_in.partition("#")[0]).is_file()
+        link = f"[{lesson}]({row.shown_in})" if there else f"{lesson}, planned"
+        verdict, seeds = f"**{row.verdict}**", row.seeds or ""
         lines.append(
-            (
-                row.id,
-                row.claim,
-                row.paper,
-                row.measured,
-                str(row.seeds or ""),
-                row.control,
-                f"**{row.verdict}**",
-                f"[lesson {number}]({row.shown_in})" if there else f"lesson {number}, planned",
-            )
+            (row.id, row.claim, row.paper, row.measured, seeds, row.control, verdict, link)
         )
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown_table(header, lines)
 
 
 def rules(rows: Sequence[Row]) -> str:
@@ -121,90 +102,114 @@ ASIDE = {
 
 def steps(study: Study) -> dict[str, Difference]:
     """{change: difference over matched seeds} of STEPS and ASIDE, those that are measured."""
-    found = {}
+    differences = {}
     for name, (first, second) in (STEPS | ASIDE).items():
-        with contextlib.suppress(NotMeasured):
-            found[name] = study.difference("main", first, second)
-    return found
+        try:
+            differences[name] = study.difference("main", first, second)
+        except NotMeasured:
+            continue
+    return differences
 
 
 def explanations(study: Study) -> list[str]:
     """What the files say about the reasons, in sentences; one whose files are missing, or which
     does not hold, is left out."""
-
-    def scalars(method):
-        return study.runs("main", method)[0].get("trainable", 0)
-
-    def layers():
-        share = scalars("layers") / scalars("full")
-        return (
-            f"Only the selected layers: {effect(study.difference('main', 'layers', 'full'))}, "
-            f"with {share:.0%} of the scalars."
-        )
-
-    def union():
-        share = scalars("lander-none") / scalars("layers")
-        return share > 0.99 and (
-            f"Over all directions LANDeRMT trains {share:.1%} of what `layers` trains: each "
-            f"neuron of these layers "
-            "belongs to some direction. The two differ only in which batch changes which neuron."
-        )
-
-    def neurons():
-        return (
-            f"Random neurons in place of the chosen ones: "
-            f"{effect(study.difference('main', 'random', 'lander-none'))}."
-        )
-
-    def router():
-        return (
-            f"The router: {effect(study.difference('main', LANDER, 'lander-none'))}. As printed: "
-            f"{effect(study.difference('main', 'lander-literal', 'lander-none'))}."
-        )
-
-    def size():
-        ahead = study.difference("main", "lora", LANDER)
-        return (
-            scalars("lora") < scalars(LANDER)
-            and ahead.above
-            and (
-                f"LoRA trains {scalars('lora'):,} scalars, LANDeRMT {scalars(LANDER):,}, and LoRA "
-                f"is ahead: the number of scalars is not the "
-                "reason."
-            )
-        )
-
-    def depth():
-        most = max(run["settings"]["k"] for run in study.runs("k", LANDER))
-        few = study.runs("main", LANDER)[0]["layers"]
-        more = minus(
-            "", *(study.values("k", LANDER, k=k, where="selected") for k in (most, len(few)))
-        )
-        return f"LANDeRMT in all {most} layers in place of {len(few)}: {effect(more)}."
-
-    def edges():
-        found = []
-        for method in dict.fromkeys(run["method"] for run in study.runs("main")):
-            run = study.runs("main", method)[0]
-            rates = sorted(map(float, run["grid"]))
-            if run["learning_rate"] in rates[:1] + rates[-1:]:
-                found.append(f"{method} {run['learning_rate']:g}")
-        return (
-            f"Best learning rate at an end of its grid, so that one beyond may be better: "
-            f"{', '.join(found) or 'no method'}."
-        )
-
-    lines = []
-    for sentence in (layers, union, neurons, router, size, depth, edges):
-        with contextlib.suppress(NotMeasured):
-            lines.append(sentence())
-    return [line for line in lines if line]
+    sentences = []
+    for explanation in EXPLANATIONS:
+        try:
+            sentences.append(explanation(study))
+        except NotMeasured:
+            continue
+    return [sentence for sentence in sentences if sentence]
 
 
-def effect(difference: Difference) -> str:
-    return f"{difference.text} BLEU, " + (
-        "a gain" if difference.above else "a loss" if difference.below else "no clear difference"
+def scalars(study: Study, method: str) -> int:
+    """How many parameters a method trains."""
+    return study.runs("main", method)[0].get("trainable", 0)
+
+
+def effect(study: Study, first: str, second: str) -> str:
+    """What it changes to train `first` in place of `second`."""
+    return gain_or_loss(study.difference("main", first, second))
+
+
+def gain_or_loss(difference: Difference) -> str:
+    """A difference with its verdict."""
+    verdict = "no clear difference"
+    if difference.above or difference.below:
+        verdict = "a gain" if difference.above else "a loss"
+    return f"{difference.text} BLEU, {verdict}"
+
+
+def by_layers(study: Study) -> str:
+    share = scalars(study, "layers") / scalars(study, "full")
+    change = effect(study, "layers", "full")
+    return f"Only the selected layers: {change}, with {share:.0%} of the scalars."
+
+
+def by_union_of_sets(study: Study) -> str | None:
+    share = scalars(study, "lander-none") / scalars(study, "layers")
+    if share <= 0.99:
+        return None
+    return (
+        f"Over all directions LANDeRMT trains {share:.1%} of what `layers` trains: each neuron of "
+        f"these layers belongs to some direction. The two differ only in which batch changes which "
+        f"neuron."
     )
+
+
+def by_neurons(study: Study) -> str:
+    return f"Random neurons in place of the chosen ones: {effect(study, 'random', 'lander-none')}."
+
+
+def by_router(study: Study) -> str:
+    return (
+        f"The router: {effect(study, LANDER, 'lander-none')}. As printed: "
+        f"{effect(study, 'lander-literal', 'lander-none')}."
+    )
+
+
+def by_size(study: Study) -> str | None:
+    ahead = study.difference("main", "lora", LANDER)
+    lora, lander = scalars(study, "lora"), scalars(study, LANDER)
+    if lora >= lander or not ahead.above:
+        return None
+    return (
+        f"LoRA trains {lora:,} scalars, LANDeRMT {lander:,}, and LoRA is ahead: the number of "
+        f"scalars is not the reason."
+    )
+
+
+def by_depth(study: Study) -> str:
+    most = max(run["settings"]["k"] for run in study.runs("k", LANDER))
+    few = len(study.runs("main", LANDER)[0]["layers"])
+    deep, shallow = (study.values("k", LANDER, k=k, where="selected") for k in (most, few))
+    change = gain_or_loss(minus("", deep, shallow))
+    return f"LANDeRMT in all {most} layers in place of {few}: {change}."
+
+
+def by_learning_rate(study: Study) -> str:
+    at_the_edge = []
+    for method in dict.fromkeys(run["method"] for run in study.runs("main")):
+        run = study.runs("main", method)[0]
+        rates = sorted(map(float, run["grid"]))
+        if run["learning_rate"] in rates[:1] + rates[-1:]:
+            at_the_edge.append(f"{method} {run['learning_rate']:g}")
+    return (
+        f"Best learning rate at an end of its grid, so that one beyond may be better: "
+        f"{', '.join(at_the_edge) or 'no method'}."
+    )
+
+
+EXPLANATIONS: tuple[Callable[[Study], str | None], ...] = (
+    by_layers,
+    by_union_of_sets,
+    by_neurons,
+    by_router,
+    by_size,
+    by_depth,
+    by_learning_rate,
+)
 
 
 if __name__ == "__main__":

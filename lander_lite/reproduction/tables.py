@@ -1,11 +1,11 @@
 """Tables of results: plain text for the terminal, Markdown for the README (`python -m
-lander_lite.report` rewrites its block)."""
+lander_lite.reproduction.tables` rewrites its block)."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..config import PACKAGE, data_dir
@@ -14,45 +14,55 @@ from ..io import write_text
 MARKS = ("<!-- results: start -->\n", "<!-- results: end -->")
 
 
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence], rule: str | None = None) -> str:
+    """A Markdown table. rule: the line below the header; without it all columns are flush left."""
+    lines = [f"| {' | '.join(map(str, row))} |" for row in (header, [":--"] * len(header), *rows)]
+    if rule is not None:
+        lines[1] = rule
+    return "\n".join(lines)
+
+
+def _by_method(results: Sequence[dict]) -> Iterator[tuple[str, str, list[dict], dict]]:
+    """(profile, method, its results, its line of `summary`)."""
+    from .results import summary  # needs torch, which the course's runner does not
+
+    for profile in dict.fromkeys(result["profile"] for result in results):
+        of_profile = [result for result in results if result["profile"] == profile]
+        for method, row in summary(of_profile).items():
+            yield profile, method, [r for r in of_profile if r["method"] == method], row
+
+
 def study_table(results: Sequence[dict]) -> str:
     """One line per method and profile: mean BLEU over seeds and its standard deviation, chrF2,
     learning rate, trained scalars."""
-    from .results import summary
-
     lines = [
         f"{'profile':12} {'method':18} {'BLEU':>6} {'sd':>5} {'chrF2':>6} {'seeds':>5} "
         f"{'rate':>8} {'trained':>11}"
     ]
-    for profile in dict.fromkeys(result["profile"] for result in results):
-        for method, row in summary(
-            [result for result in results if result["profile"] == profile]
-        ).items():
-            spread = f"{row['sd']:5.2f}" if row["sd"] is not None else f"{'':5}"
-            rate = f"{row['learning_rate']:g}" if row["learning_rate"] else ""
-            lines.append(
-                f"{profile:12} {method:18} {row['bleu']:6.2f} {spread} {row['chrf']:6.2f} "
-                f"{row['seeds']:5} {rate:>8}"
-                f" {row['trainable']:11,d}"
-            )
+    for profile, method, _, row in _by_method(results):
+        spread = f"{row['sd']:5.2f}" if row["sd"] is not None else f"{'':5}"
+        rate = f"{row['learning_rate']:g}" if row["learning_rate"] else ""
+        lines.append(
+            f"{profile:12} {method:18} {row['bleu']:6.2f} {spread} {row['chrf']:6.2f} "
+            f"{row['seeds']:5} {rate:>8} {row['trainable']:11,d}"
+        )
     return "\n".join(lines)
 
 
 def find_results(folder) -> list[dict]:
     """The results of methods on all directions (JSON with `method`, `mean`, `profile`) in `folder`
     and its subfolders; no sweeps."""
-    found = []
+    needed, results = {"method", "mean", "profile"}, []
     for path in sorted(Path(folder).rglob("*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:  # some other file; the lessons ran all the same
             continue
-        if (
-            isinstance(content, dict)
-            and {"method", "mean", "profile"} <= content.keys()
-            and content.get("kind", "main") == "main"
-        ):
-            found.append(content)
-    return found
+        if not isinstance(content, dict) or not needed <= content.keys():
+            continue
+        if content.get("kind", "main") == "main":
+            results.append(content)
+    return results
 
 
 def run_tables(run: Sequence[dict], stored: Sequence[dict]) -> dict[str, str]:
@@ -62,9 +72,8 @@ def run_tables(run: Sequence[dict], stored: Sequence[dict]) -> dict[str, str]:
     for name, results in (("This run", run), ("The stored study, data/results", stored)):
         if results:
             counts = sorted({result["sentences"] for result in results if "sentences" in result})
-            about = (
-                f" ({' or '.join(map(str, counts))} test sentences per direction)" if counts else ""
-            )
+            numbers = " or ".join(map(str, counts))
+            about = f" ({numbers} test sentences per direction)" if counts else ""
             tables[name + about] = study_table(results)
     return tables
 
@@ -72,30 +81,29 @@ def run_tables(run: Sequence[dict], stored: Sequence[dict]) -> dict[str, str]:
 def readme_table(results: Sequence[dict]) -> str:
     """Markdown: per profile and method the mean test BLEU over seeds, each direction's BLEU, chosen
     learning rate and trained scalars."""
-    from .results import summary
-
     pairs = list(results[0]["pairs"])
-    lines = [
-        "| profile | method | BLEU | ± sd | chrF2 | seeds | learning rate | trained | "
-        + " | ".join(pairs)
-        + " |",
-        "|:--|:--|--:|--:|--:|--:|--:|--:|" + "--:|" * len(pairs),
-    ]
-    for profile in dict.fromkeys(result["profile"] for result in results):
-        mine = [result for result in results if result["profile"] == profile]
-        for method, row in summary(mine).items():
-            runs = [result for result in mine if result["method"] == method]
-            each = [
-                sum(result["pairs"][pair]["bleu"] for result in runs) / len(runs) for pair in pairs
-            ]
-            spread = f"{row['sd']:.1f}" if row["sd"] is not None else ""
-            rate = f"{row['learning_rate']:g}" if row["learning_rate"] else ""
-            lines.append(
-                f"| {profile} | {method} | {row['bleu']:.1f} | {spread} | {row['chrf']:.1f} | "
-                f"{row['seeds']} | {rate} | "
-                f"{row['trainable']:,d} | " + " | ".join(f"{bleu:.1f}" for bleu in each) + " |"
+    columns = ("profile", "method", "BLEU", "± sd", "chrF2", "seeds", "learning rate", "trained")
+    rows = []
+    for profile, method, runs, row in _by_method(results):
+        by_pair = {
+            pair: sum(result["pairs"][pair]["bleu"] for result in runs) / len(runs)
+            for pair in pairs
+        }
+        rows.append(
+            (
+                profile,
+                method,
+                f"{row['bleu']:.1f}",
+                f"{row['sd']:.1f}" if row["sd"] is not None else "",
+                f"{row['chrf']:.1f}",
+                row["seeds"],
+                f"{row['learning_rate']:g}" if row["learning_rate"] else "",
+                f"{row['trainable']:,d}",
+                *(f"{bleu:.1f}" for bleu in by_pair.values()),
             )
-    return "\n".join(lines) + "\n"
+        )
+    rule = "|:--|:--|" + "--:|" * (len(columns) - 2 + len(pairs))
+    return markdown_table([*columns, *pairs], rows, rule) + "\n"
 
 
 def with_results(readme: str, results: Sequence[dict]) -> str:
