@@ -1,1 +1,1 @@
-""""""
+"""The lessons' exercises, explorers, pictures, report and runner."""

@@ -1,36 +1,76 @@
 """Checks of the lessons' exercises. Each takes the answer; None means not answered yet and prints a
-hint instead of failing."""
+hint instead of failing. A wrong answer raises AssertionError with what is wrong."""
 
 from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 
 
+def exercise(hint: str) -> Callable:
+    """Make a check print `Not answered yet` and the hint where the answer is None."""
+
+    def decorate(check: Callable) -> Callable:
+        @functools.wraps(check)
+        def checked(answer, *context):
+            if answer is None:
+                print(f"Not answered yet. Hint: {hint}")
+            else:
+                check(answer, *context)
+
+        return checked
+
+    return decorate
+
+
+def expect(right: bool, message: str) -> None:
+    """Raise AssertionError if not; an assert statement would not run under `python -O`."""
+    if not right:
+        raise AssertionError(message)
+
+
+@exercise('one example is "English: SOURCE\\nFrench: TARGET"; the last line ends with "French:".')
+def check_00_prompt(answer) -> None:
+    """answer(sentence, examples) -> the en-fr prompt with (source, target) examples in front, as
+    corpus.prompt writes it."""
+    from ..corpus import prompt
+
+    examples = [("He reads.", "Il lit."), ("The cat sleeps.", "Le chat dort.")]
+    given, expected = answer("We sing.", []), prompt("We sing.", "en-fr")
+    expect(
+        given != "English: We sing.\nFrench: ",
+        'no space after the last "French:": the space belongs to the translation',
+    )
+    expect(given == expected, f"without examples: expected {expected!r}, you gave {given!r}")
+    given, expected = answer("We sing.", examples), prompt("We sing.", "en-fr", shots=examples)
+    lines, given_lines = (len(text.split("\n")) for text in (expected, given))
+    counted = f"two examples and the prompt make {lines} lines, you gave {given_lines}: {given!r}"
+    expect(given_lines == lines, counted)
+    expect(given == expected, f"with two examples: expected {expected!r}, you gave {given!r}")
+    print("Correct: the same text as lander_lite.corpus.prompt, with and without examples.")
+
+
+@exercise("sort the positions by (-value, position), keep the first k, sort them again.")
 def check_01_top_k(answer, scores) -> None:
     """answer(values, k) -> the indices of the k largest values as a sorted list; the lower index
     wins ties. scores: LayerScores."""
-    if answer is None:
-        print(
-            "Not answered yet. Hint: sort the positions by (-value, position), keep the first k, "
-            "sort them again."
-        )
-        return
     tie = torch.tensor([1.0, 3.0, 2.0, 3.0, 3.0, 0.0])
-    assert answer(tie, 1) == [1], (
-        f"of equal values the lower index wins: expected [1], you gave {answer(tie, 1)}"
-    )
-    assert answer(tie, 2) == [1, 3], (
-        f"of equal values the lower indices win: expected [1, 3], you gave {answer(tie, 2)}"
-    )
-    assert answer(tie, 4) == [1, 2, 3, 4], (
-        f"sort the result: expected [1, 2, 3, 4], you gave {answer(tie, 4)}"
-    )
+    cases = [
+        ([1], "of equal values the lower index wins"),
+        ([1, 3], "of equal values the lower indices win"),
+        ([1, 2, 3, 4], "sort the result"),
+    ]
+    for expected, why in cases:
+        given = answer(tie, len(expected))
+        expect(given == expected, f"{why}: expected {expected}, you gave {given}")
     for pair, expected in scores.per_pair(4).items():
         given = [column + 1 for column in answer(scores.delta[scores.pairs.index(pair)], 4)]
-        assert given == expected, (
-            f"{pair}: expected blocks {expected}, you gave {given}. Are you taking the smallest?"
-        )
+        message = f"{pair}: expected blocks {expected}, you gave {given}."
+        expect(given == expected, f"{message} Are you taking the smallest?")
     print(
         "Correct: ties go to the lower index, and every pair's own four blocks agree with the "
         "module."
@@ -41,8 +81,11 @@ def check_02_double_shift(answer):
     """answer(logits [token, vocabulary], ids [token]) -> the summed loss after two shifts. Returns
     a loss to go on with."""
 
+    def shifted(logits, ids, by: int):
+        return F.cross_entropy(logits[:-by], ids[by:], reduction="sum")
+
     def two_ahead(logits, ids):
-        return F.cross_entropy(logits[:-2], ids[2:], reduction="sum")
+        return shifted(logits, ids, 2)
 
     if answer is None:
         print(
@@ -51,137 +94,78 @@ def check_02_double_shift(answer):
         )
         return two_ahead
     generator = torch.Generator().manual_seed(0)
-    logits, ids = (
-        torch.randn(6, 11, generator=generator),
-        torch.randint(0, 11, (6,), generator=generator),
-    )
+    logits = torch.randn(6, 11, generator=generator)
+    ids = torch.randint(0, 11, (6,), generator=generator)
     given, expected = float(answer(logits, ids)), float(two_ahead(logits, ids))
-    single = float(F.cross_entropy(logits[:-1], ids[1:], reduction="sum"))
-    assert abs(given - single) > 1e-4, (
-        "this is the correct loss, with one shift: position t and token t + 1. Shift once more."
+    expect(
+        abs(given - float(shifted(logits, ids, 1))) > 1e-4,
+        "this is the correct loss, with one shift: position t and token t + 1. Shift once more.",
     )
-    assert abs(given * 4 - expected) > 1e-3, (
-        "use the sum over tokens, not the mean: reduction='sum'"
+    expect(
+        abs(given * 4 - expected) > 1e-3, "use the sum over tokens, not the mean: reduction='sum'"
     )
-    assert abs(given - expected) < 1e-3, (
-        f"expected {expected:.4f} on a small example, you gave {given:.4f}"
+    expect(
+        abs(given - expected) < 1e-3,
+        f"expected {expected:.4f} on a small example, you gave {given:.4f}",
     )
     print("Correct: every position is asked for the token after the next one.")
     return answer
 
 
-def check_00_prompt(answer) -> None:
-    """answer(sentence, examples) -> the en-fr prompt with (source, target) examples in front, as
-    corpus.prompt writes it."""
-    from ..corpus import prompt
-
-    if answer is None:
-        print(
-            'Not answered yet. Hint: one example is "English: SOURCE\\nFrench: TARGET"; the last '
-            'line ends with "French:".'
-        )
-        return
-    examples = [("He reads.", "Il lit."), ("The cat sleeps.", "Le chat dort.")]
-    given = answer("We sing.", [])
-    assert given != "English: We sing.\nFrench: ", (
-        'no space after the last "French:": the space belongs to the translation'
-    )
-    assert given == prompt("We sing.", "en-fr"), (
-        f"without examples: expected {prompt('We sing.', 'en-fr')!r}, you gave {given!r}"
-    )
-    given, expected = answer("We sing.", examples), prompt("We sing.", "en-fr", shots=examples)
-    lines = [len(text.split("\n")) for text in (expected, given)]
-    assert lines[0] == lines[1], (
-        f"two examples and the prompt make {lines[0]} lines, you gave {lines[1]}: {given!r}"
-    )
-    assert given == expected, f"with two examples: expected {expected!r}, you gave {given!r}"
-    print("Correct: the same text as lander_lite.corpus.prompt, with and without examples.")
-
-
-def check_05_trained_scalars(answer, sets, per_neuron: int, total: int) -> None:
-    """answer(sets, pair, per_neuron) -> scalars that one update of this pair trains. total: trained
-    scalars over all pairs."""
-    if answer is None:
-        print(
-            "Not answered yet. Hint: len(sets.general[layer]), "
-            "len(sets.specific[language][layer]); sum over sets.layers."
-        )
-        return
-    for pair in ("en-de", "ar-en", "en-zh"):
-        expected = sum(len(neurons) for neurons in sets.trainable(pair).values()) * per_neuron
-        given = answer(sets, pair, per_neuron)
-        if given == expected:
-            continue
-        general = sum(len(sets.general[layer]) for layer in sets.layers) * per_neuron
-        assert given != general, (
-            f"{pair}: these are the general neurons alone; add those of the source and of the "
-            f"target language"
-        )
-        assert given != total, (
-            f"{pair}: these are the neurons of every language; only the two of the pair train"
-        )
-        raise AssertionError(
-            f"{pair}: expected {expected:,}, you gave {given}. Did you sum over all layers?"
-        )
-    print("Correct: general, source and target neurons, over all selected layers.")
-
-
+@exercise(
+    "the general and the two languages' sets are disjoint; divide their sizes by d_ff times the "
+    "blocks."
+)
 def check_03_trainable_share(answer, sets, pair: str) -> None:
     """answer: the share of all feed-forward neurons in the selected blocks that a batch of this
     pair may train. sets: NeuronSets."""
-    if answer is None:
-        print(
-            "Not answered yet. Hint: the general and the two languages' sets are disjoint; divide "
-            "their sizes by d_ff times the blocks."
-        )
-        return
-    total = sets.d_ff * len(sets.layers)
-    own = sum(len(indices) for indices in sets.pair(pair).values()) / total
+    total, answer = sets.d_ff * len(sets.layers), float(answer)
+    specific = sum(len(indices) for indices in sets.pair(pair).values()) / total
     general = sum(len(indices) for indices in sets.general.values()) / total
-    answer = float(answer)
-    assert answer <= 1, (
-        f"a share is at most 1, you gave {answer}: divide by d_ff times the number of blocks"
+    right = general + specific
+    expect(
+        answer <= 1,
+        f"a share is at most 1, you gave {answer}: divide by d_ff times the number of blocks",
     )
-    assert abs(answer - own) > 1e-6, (
-        "these are the specific neurons alone: the general ones are trained too"
+    expect(
+        abs(answer - specific) > 1e-6,
+        "these are the specific neurons alone: the general ones are trained too",
     )
-    assert abs(answer - general) > 1e-6, (
-        "these are the general neurons alone: add the sets of both languages"
+    expect(
+        abs(answer - general) > 1e-6,
+        "these are the general neurons alone: add the sets of both languages",
     )
-    assert abs(answer - general - own) < 1e-6, (
-        f"expected {general + own:.4f}, you gave {answer:.4f}"
-    )
+    expect(abs(answer - right) < 1e-6, f"expected {right:.4f}, you gave {answer:.4f}")
     print(
         f"Correct: {pair} trains {answer:.1%} of the neurons in these blocks. The other "
         f"languages' {1 - answer:.1%} stay as they are."
     )
 
 
+@exercise(
+    "average the two languages' scores and sum them over each set; as printed, N is the specific "
+    "set."
+)
 def check_04_printed_weight(answer, sets, pair: str, layer: int) -> None:
     """answer: the factor on the general path's input for this pair and block, by the equation as
     printed. sets: NeuronSets."""
-    if answer is None:
-        print(
-            "Not answered yet. Hint: average the two languages' scores and sum them over each "
-            "set; as printed, N is the specific set."
-        )
-        return
     phi = sum(sets.awareness[language][layer] for language in pair.split("-")) / 2
-    general, specific = (
-        phi[sets.general[layer]].sum().item(),
-        phi[sets.pair(pair)[layer]].sum().item(),
-    )
+    general = phi[sets.general[layer]].sum().item()
+    specific = phi[sets.pair(pair)[layer]].sum().item()
     every = sum(phi[indices[layer]].sum().item() for indices in sets.specific.values())
     answer, expected = float(answer), specific / (general + specific)
-    assert abs(answer - (1 - expected)) > 1e-3, (
-        "this is the un-swapped share: as printed, the sum over specific neurons stands on top"
+    expect(
+        abs(answer - (1 - expected)) > 1e-3,
+        "this is the un-swapped share: as printed, the sum over specific neurons stands on top",
     )
-    assert abs(answer - every / (general + every)) > 1e-3, (
-        "only the specific neurons of the pair's two languages count, not all languages'"
+    expect(
+        abs(answer - every / (general + every)) > 1e-3,
+        "only the specific neurons of the pair's two languages count, not all languages'",
     )
-    assert abs(answer - expected) < 1e-3, (
+    expect(
+        abs(answer - expected) < 1e-3,
         f"expected {expected:.4f}, you gave {answer:.4f}: are the scores averaged over both "
-        f"languages?"
+        f"languages?",
     )
     print(
         f"Correct: as printed, {pair} multiplies the input of the general path in block {layer} "
@@ -189,165 +173,153 @@ def check_04_printed_weight(answer, sets, pair: str, layer: int) -> None:
     )
 
 
+@exercise("len(sets.general[layer]), len(sets.specific[language][layer]); sum over sets.layers.")
+def check_05_trained_scalars(answer, sets, per_neuron: int, total: int) -> None:
+    """answer(sets, pair, per_neuron) -> scalars that one update of this pair trains. total: trained
+    scalars over all pairs."""
+    general = sum(len(sets.general[layer]) for layer in sets.layers) * per_neuron
+    for pair in ("en-de", "ar-en", "en-zh"):
+        expected = sum(len(neurons) for neurons in sets.trainable(pair).values()) * per_neuron
+        given = answer(sets, pair, per_neuron)
+        if given == expected:
+            continue
+        expect(
+            given != general,
+            f"{pair}: these are the general neurons alone; add those of the source and of the "
+            f"target language",
+        )
+        expect(
+            given != total,
+            f"{pair}: these are the neurons of every language; only the two of the pair train",
+        )
+        message = f"{pair}: expected {expected:,}, you gave {given}."
+        raise AssertionError(f"{message} Did you sum over all layers?")
+    print("Correct: general, source and target neurons, over all selected layers.")
+
+
+@exercise(
+    "find the first point whose gain is at least `gain`. The answer lies between it and the one "
+    "before."
+)
 def check_06_loss_at_gain(answer) -> None:
     """answer(curve, gain) -> the loss where a curve of (gain, loss) first reaches `gain`, linear
     between two points."""
-    if answer is None:
-        print(
-            "Not answered yet. Hint: find the first point whose gain is at least `gain`. The "
-            "answer lies between it and the one before."
-        )
-        return
     straight, bent = [(0, 0), (10, 4)], [(0, 0), (4, 1), (8, 2), (6, 9), (12, 10)]
     given = answer(straight, 5)
-    assert abs(given - 4) > 1e-9, (
-        "this is the loss of the next point: go back along the line, here to its middle"
+    expect(
+        abs(given - 4) > 1e-9,
+        "this is the loss of the next point: go back along the line, here to its middle",
     )
-    assert abs(given - 2) < 1e-9, (
-        f"halfway between (0, 0) and (10, 4) the loss is 2, you gave {given}"
+    expect(
+        abs(given - 2) < 1e-9, f"halfway between (0, 0) and (10, 4) the loss is 2, you gave {given}"
     )
     given = answer(bent, 7)
-    assert min(abs(given - 5.5), abs(given - 55 / 6)) > 1e-9, (
-        "use the first time that the gain is reached, not the last"
+    expect(
+        min(abs(given - 5.5), abs(given - 55 / 6)) > 1e-9,
+        "use the first time that the gain is reached, not the last",
     )
-    assert abs(given - 1.75) < 1e-9, (
-        f"between (4, 1) and (8, 2), at gain 7, the loss is 1.75; you gave {given}"
+    expect(
+        abs(given - 1.75) < 1e-9,
+        f"between (4, 1) and (8, 2), at gain 7, the loss is 1.75; you gave {given}",
     )
-    assert abs(answer(bent, 8) - 2) < 1e-9, (
-        f"at a point of the curve, take its own loss: 2, you gave {answer(bent, 8)}"
+    given = answer(bent, 8)
+    expect(
+        abs(given - 2) < 1e-9, f"at a point of the curve, take its own loss: 2, you gave {given}"
     )
     print("Correct: two methods can now be compared where both have learned the same.")
 
 
+@exercise(
+    "divide by the sum first, so that the shares add up to 1; then -sum of share * ln(share)."
+)
 def check_07_entropy(answer) -> None:
     """answer(p) -> LAPE of one neuron in nats. p: list of activation probabilities, one per
     language."""
-    import math
-
-    if answer is None:
-        print(
-            "Not answered yet. Hint: divide by the sum first, so that the shares add up to 1; "
-            "then -sum of share * ln(share)."
-        )
-        return
+    two = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    equal = "equally active in four languages: ln 4, the largest possible"
+    one = "active in one language only: 0; and 0 · ln 0 counts as 0"
+    shares = "p need not add up to 1: divide by the sum before the logarithm"
     cases = [
-        (
-            [0.2, 0.2, 0.2, 0.2],
-            math.log(4),
-            "equally active in four languages: ln 4, the largest possible",
-        ),
-        ([0.3, 0.0, 0.0], 0.0, "active in one language only: 0; and 0 · ln 0 counts as 0"),
-        ([0.9, 0.9], math.log(2), "p need not add up to 1: divide by the sum before the logarithm"),
-        (
-            [0.6, 0.2],
-            -(0.75 * math.log(0.75) + 0.25 * math.log(0.25)),
-            "shares .75 and .25, natural logarithm",
-        ),
+        ([0.2, 0.2, 0.2, 0.2], math.log(4), equal),
+        ([0.3, 0.0, 0.0], 0.0, one),
+        ([0.9, 0.9], math.log(2), shares),
+        ([0.6, 0.2], two, "shares .75 and .25, natural logarithm"),
     ]
     for p, expected, why in cases:
         given = float(answer(p))
-        assert abs(given - expected) < 1e-6, (
-            f"p = {p}: expected {expected:.4f}, you gave {given:.4f}; {why}"
+        expect(
+            abs(given - expected) < 1e-6,
+            f"p = {p}: expected {expected:.4f}, you gave {given:.4f}; {why}",
         )
     print("Correct: low for a neuron that few languages use.")
 
 
+@exercise(
+    "walk through the row in steps of m, sort each group's positions by score, and take the first "
+    "n."
+)
 def check_08_removed(answer) -> None:
     """answer(scores, n, m) -> the positions that an n:m pattern removes from one row: in each m
     consecutive scores the n lowest, sorted."""
-    if answer is None:
-        print(
-            "Not answered yet. Hint: walk through the row in steps of m, sort each group's "
-            "positions by score, and take the first n."
-        )
-        return
+    two_groups = [9.0, 8.0, 7.0, 6.0, 1.0, 2.0, 3.0, 4.0]
+    each = "two of each four, though the second group holds the four lowest"
     cases = [
         (([4.0, 1.0, 3.0, 2.0], 2, 4), [1, 3], "one group: the two lowest of four"),
-        (
-            ([9.0, 8.0, 7.0, 6.0, 1.0, 2.0, 3.0, 4.0], 2, 4),
-            [2, 3, 4, 5],
-            "two of each four, though the second group holds the four lowest",
-        ),
+        ((two_groups, 2, 4), [2, 3, 4, 5], each),
         (([1.0, 1.0, 1.0, 1.0], 2, 4), [0, 1], "of equal scores the lower position goes"),
         (([5.0, 1.0, 2.0, 7.0], 1, 2), [1, 2], "1:2: one of each two"),
     ]
     for (scores, n, m), expected, why in cases:
         given = [int(position) for position in answer(scores, n, m)]
-        assert given == expected, (
-            f"scores {scores}, {n}:{m}: expected {expected}, you gave {given}; {why}"
-        )
+        message = f"scores {scores}, {n}:{m}: expected {expected}, you gave {given}; {why}"
+        expect(given == expected, message)
     print("Correct: every group of m loses exactly n, so that hardware can skip them.")
 
 
+@exercise("all weights once; for each trained one a gradient and two running means.")
 def check_09_training_bytes(answer, plan) -> None:
     """answer(parameters, trained, item) -> bytes of weights, gradients and AdamW's states. plan: of
     full tuning (plan.Plan)."""
-    if answer is None:
-        print(
-            "Not answered yet. Hint: all weights once; for each trained one a gradient and two "
-            "running means."
-        )
-        return
-    assert answer(10, 0, 2) == 20, (
-        f"nothing trained: the weights alone, 20 bytes; you gave {answer(10, 0, 2)}"
-    )
-    assert answer(10, 4, 2) != 28, (
-        "the optimiser is missing: AdamW keeps two numbers per trained parameter"
-    )
-    assert answer(10, 4, 2) == 44, (
-        f"10 weights, 4 gradients and 2 x 4 running means of 2 bytes are 44; you gave "
-        f"{answer(10, 4, 2)}"
+    nothing, some = answer(10, 0, 2), answer(10, 4, 2)
+    expect(nothing == 20, f"nothing trained: the weights alone, 20 bytes; you gave {nothing}")
+    expect(some != 28, "the optimiser is missing: AdamW keeps two numbers per trained parameter")
+    expect(
+        some == 44,
+        f"10 weights, 4 gradients and 2 x 4 running means of 2 bytes are 44; you gave {some}",
     )
     kinds = ("frozen weights", "trained weights", "gradients", "optimiser states")
-    planned, given = (
-        sum(plan.tuning[kind] for kind in kinds),
-        answer(plan.parameters, plan.trained, 2),
-    )
-    assert abs(given - planned) < 1e-3 * planned, (
-        f"the planner says {planned / 1e9:.2f} GB, you gave {given / 1e9:.2f}"
+    planned = sum(plan.tuning[kind] for kind in kinds)
+    given = answer(plan.parameters, plan.trained, 2)
+    expect(
+        abs(given - planned) < 1e-3 * planned,
+        f"the planner says {planned / 1e9:.2f} GB, you gave {given / 1e9:.2f}",
     )
     print(f"Correct: {given / 1e9:.1f} GB before the first activation.")
 
 
+@exercise("which end of the interval says how much worse A could be? Compare it with -margin.")
 def check_10_not_worse(answer) -> None:
     """answer(difference, margin) -> True if A is worse than B by less than `margin`, by both
     intervals. difference: evidence.Difference."""
     from ..reproduction.evidence import Difference
 
-    if answer is None:
-        print(
-            "Not answered yet. Hint: which end of the interval says how much worse A could be? "
-            "Compare it with -margin."
-        )
-        return
+    equal, apart = (0.1, 0.0, -0.1), (2.0, -2.0, 0.0)
+    unclear = "the seeds do not agree: A may be several BLEU worse; unclear is not equal"
+    sentences_too = "the test sentences allow 1.5 BLEU worse: both intervals count"
+    small = "a clear loss can be a small one: at most .8 worse"
     cases = [
         ((1.0, 1.1, 0.9), (0.5, 1.5), True, "a clear win is not worse"),
-        ((0.1, 0.0, -0.1), (-0.4, 0.4), True, "both intervals lie above -1: at most .4 worse"),
-        (
-            (-0.5, -0.6, -0.4),
-            (-0.8, -0.2),
-            True,
-            "a clear loss can be a small one: at most .8 worse",
-        ),
-        (
-            (2.0, -2.0, 0.0),
-            (-0.4, 0.4),
-            False,
-            "the seeds do not agree: A may be several BLEU worse; unclear is not equal",
-        ),
-        (
-            (0.1, 0.0, -0.1),
-            (-1.5, 1.5),
-            False,
-            "the test sentences allow 1.5 BLEU worse: both intervals count",
-        ),
+        (equal, (-0.4, 0.4), True, "both intervals lie above -1: at most .4 worse"),
+        ((-0.5, -0.6, -0.4), (-0.8, -0.2), True, small),
+        (apart, (-0.4, 0.4), False, unclear),
+        (equal, (-1.5, 1.5), False, sentences_too),
         ((-2.0, -2.1, -1.9), (-2.5, -1.5), False, "two BLEU worse is more than the margin"),
     ]
     for values, sentences, expected, why in cases:
-        assert bool(answer(Difference("B", values, sentences), 1.0)) is expected, (
-            f"differences {values}, sentences {sentences}: {why}"
-        )
-    assert not answer(Difference("B", (0.1, 0.0, -0.1), (-0.4, 0.4)), 0.1), (
-        "use the margin that is given: .4 worse is more than .1"
+        given = bool(answer(Difference("B", values, sentences), 1.0))
+        expect(given is expected, f"differences {values}, sentences {sentences}: {why}")
+    expect(
+        not answer(Difference("B", equal, (-0.4, 0.4)), 0.1),
+        "use the margin that is given: .4 worse is more than .1",
     )
     print("Correct: the lower end of both intervals decides.")

@@ -1,5 +1,4 @@
-"""Execute the lessons: `make run` (00-05 into runs/<time>/ with one HTML report and the results)
-and `make notebooks` (in place)."""
+"""Execute the lessons, into a folder with one HTML report and the results, or in place."""
 
 from __future__ import annotations
 
@@ -10,6 +9,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -21,6 +21,7 @@ from ..io import write_text
 from ..reproduction.tables import find_results, run_tables
 from .report import report
 
+ABOUT = "Execute the lessons into runs/<time>/ with one report, or in place."
 NOTEBOOKS = PACKAGE.parent / "notebooks"
 LESSONS = re.compile(r"0[0-5]_\w+\.ipynb")
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -40,8 +41,8 @@ def execute(path: Path) -> tuple[nbformat.NotebookNode, str | None]:
         record_timing=False,
         store_widget_state=False,
         coalesce_streams=True,
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],
-    )  # no note on TCP encryption a lesson
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # no note on TCP encryption a lesson
+    )
     try:
         client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
@@ -58,14 +59,12 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     }
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times of an earlier run
-        if cell.cell_type == "code":
-            cell.outputs = [
-                output for output in cell.outputs if WIDGET not in output.get("data", {})
-            ]
-            for data in (
-                output.data for output in cell.outputs if "image/png" in output.get("data", {})
-            ):
-                data["image/png"] = smaller(data["image/png"])
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                output.data["image/png"] = smaller(output.data["image/png"])
     return notebook
 
 
@@ -76,16 +75,15 @@ def smaller(png: str) -> str:
     picture, target = Image.open(io.BytesIO(base64.b64decode(png))), io.BytesIO()
     if picture.mode == "P":
         return png
-    few = picture.convert("RGB").quantize(
-        COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
-    )  # the median cut shifts colours
+    method = Image.Quantize.MAXCOVERAGE  # the median cut shifts colours
+    few = picture.convert("RGB").quantize(COLOURS, method, dither=Image.Dither.NONE)
     few.save(target, "PNG", optimize=True)
     return base64.b64encode(target.getvalue()).decode()
 
 
-def run(paths: list[Path], folder: Path | None) -> int:
-    """Execute `paths` into `folder`, or in place with None; one line per lesson. Returns the number
-    of lessons that failed."""
+def run(paths: Sequence[Path], folder: Path | None) -> int:
+    """Execute the lessons into `folder`, with one report, or in place with None; one line per
+    lesson. Returns the number of lessons that failed."""
     done, failed = {}, 0
     for number, path in enumerate(paths, 1):
         print(f"[{number}/{len(paths)}] {path.stem:28}", end=" ", flush=True)
@@ -96,62 +94,56 @@ def run(paths: list[Path], folder: Path | None) -> int:
         if error:
             failed += 1
             print("    " + "\n    ".join(error.strip().splitlines()[-6:]), flush=True)
-        if (
-            folder is not None or not error
-        ):  # in place, a failed run leaves the saved notebook as it was
-            write_text(
-                (folder or path.parent) / path.name, nbformat.writes(notebook).rstrip("\n") + "\n"
-            )
+            if folder is None:  # the saved notebook stays as it was
+                continue
+        text = nbformat.writes(notebook).rstrip("\n") + "\n"
+        write_text((folder or path.parent) / path.name, text)
     if folder is not None:
         write_text(folder / "report.html", report(done, "lander-lite: lessons"))
     return failed
 
 
+def show_results(folder: Path) -> None:
+    """Print the results that the lessons left in `folder` beside the stored ones, and write them to
+    results.md."""
+    results = find_results(folder)
+    if not results:
+        return
+    tables = run_tables(results, find_results(data_dir() / "results"))
+    text = "# Results\n"
+    for heading, table in tables.items():
+        print(f"\n{heading}:\n{table}")
+        text += f"\n## {heading}\n\n```text\n{table}\n```\n"
+    write_text(folder / "results.md", text)
+    print(f"\nresults:   {folder / 'results.md'}")
+
+
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("python -m lander_lite.runner", description=__doc__)
-    parser.add_argument(
-        "notebooks", nargs="*", type=Path, help="default: lessons 00-05 of the clone"
-    )
-    parser.add_argument(
-        "--in-place", action="store_true", help="save the executed notebooks over the originals"
-    )
-    parser.add_argument("--output-dir", type=Path, help="default: runs/<time>")
+    """Exit code 0, 1 if a lesson failed, 2 if there is none."""
+    parser = argparse.ArgumentParser("python -m lander_lite.course.notebooks", description=ABOUT)
+    add = parser.add_argument
+    add("notebooks", nargs="*", type=Path, help="default: lessons 00-05 of the clone")
+    add("--in-place", action="store_true", help="save the executed notebooks over the originals")
+    add("--output-dir", type=Path, help="default: runs/<time>")
     options = parser.parse_args(arguments)
-    paths = options.notebooks or sorted(
-        path for path in NOTEBOOKS.glob("*.ipynb") if LESSONS.fullmatch(path.name)
-    )
-    missing = [path for path in paths if not path.is_file()]
+    lessons = sorted(path for path in NOTEBOOKS.glob("*.ipynb") if LESSONS.fullmatch(path.name))
+    paths = options.notebooks or lessons
+    missing = [f"no such notebook: {path}" for path in paths if not path.is_file()]
     if missing or not paths:
-        print(
-            f"no such notebook: {missing[0]}"
-            if missing
-            else f"no lessons in {NOTEBOOKS}; run this from a clone",
-            file=sys.stderr,
-        )
+        nothing = f"no lessons in {NOTEBOOKS}; run this from a clone"
+        print((missing or [nothing])[0], file=sys.stderr)
         return 2
-    folder = (
-        None
-        if options.in_place
-        else (options.output_dir or Path("runs") / time.strftime("%Y%m%d-%H%M%S")).resolve()
-    )
-    if folder is not None:
+    folder = None
+    if not options.in_place:
+        folder = (options.output_dir or Path("runs") / time.strftime("%Y%m%d-%H%M%S")).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         os.environ["LANDER_LITE_RUN"] = str(folder)  # where lessons put result files of this run
     start = time.time()
     failed = run(paths, folder)
-    print(
-        f"{len(paths) - failed} of {len(paths)} lessons ran, {(time.time() - start) / 60:.1f} "
-        f"minutes"
-    )
+    minutes = (time.time() - start) / 60
+    print(f"{len(paths) - failed} of {len(paths)} lessons ran, {minutes:.1f} minutes")
     if folder is not None:
-        if results := find_results(folder):
-            tables = run_tables(results, find_results(data_dir() / "results"))
-            print("".join(f"\n{heading}:\n{table}\n" for heading, table in tables.items()))
-            sections = (
-                f"## {heading}\n\n```text\n{table}\n```\n" for heading, table in tables.items()
-            )
-            write_text(folder / "results.md", "# Results\n\n" + "\n".join(sections))
-            print(f"results:   {folder / 'results.md'}")
+        show_results(folder)
         print(f"report:    {folder / 'report.html'}\nnotebooks: {folder}")
     return 1 if failed else 0
 

@@ -19,9 +19,8 @@ TEMPLATE = """{%- extends 'index.html.j2' -%}
 math { font-size: 1.15em } mtd[columnalign=left] { text-align: left }
 .jp-InputArea-editor { overflow-x: auto }
 </style>{%- endblock -%}"""
-FUNCTIONS = re.compile(
-    r"\\(arg|log)\b"
-)  # the converter leaves these without space or does not know them
+# the converter leaves these without space or does not know them
+FUNCTIONS = re.compile(r"\\(arg|log)\b")
 
 
 def mathml(latex: str, display: str = "inline") -> str:
@@ -77,10 +76,6 @@ def report(notebooks: dict[str, nbformat.NotebookNode], title: str) -> str:
 
 def heading(notebook: nbformat.NotebookNode) -> str:
     """The first heading of a lesson, or ""."""
-    lines = (
-        line
-        for cell in notebook.cells
-        if cell.cell_type == "markdown"
-        for line in cell.source.splitlines()
-    )
-    return next((line.lstrip("# ") for line in lines if re.match(r"# ", line)), "")
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    found = re.search(r"^# +(.*)", "\n".join(texts), flags=re.MULTILINE)
+    return found[1] if found else ""

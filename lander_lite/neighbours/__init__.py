@@ -1,1 +1,1 @@
-""""""
+"""Neighbouring methods: LAPE, large-magnitude features, pruning."""

@@ -1,1 +1,1 @@
-""""""
+"""What a tuned or untuned model does: switching neurons, gates, tokens, weight change, facts."""

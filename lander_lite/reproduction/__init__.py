@@ -1,1 +1,1 @@
-""""""
+"""The study: methods, runs, results, statistics, analyses, claims and their scorecard."""

@@ -1,1 +1,1 @@
-""""""
+"""LANDeRMT as a PEFT method: config, layer, model."""

@@ -1,1 +1,1 @@
-""""""
+"""Measurements behind the claims that need no training."""
