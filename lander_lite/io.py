@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,10 +53,11 @@ def write_tensors(path: str | Path, kind: str, tensors: Mapping[str, Tensor], co
         save_file(tensors, temporary, metadata=metadata)
 
 
-def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """(content, tensors) as `write_tensors` got them.
+@contextmanager
+def open_tensors(path: str | Path) -> Iterator:
+    """A safetensors file, open for reading.
 
-    Raises: FileNotFoundError; ValueError for a damaged file or one of another kind.
+    Raises: FileNotFoundError; ValueError for a damaged file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -63,10 +65,19 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str,
         raise FileNotFoundError(f"no file {path}.")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            yield file
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}).") from error
+
+
+def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(content, tensors) of a file that `write_tensors` wrote.
+
+    Raises: FileNotFoundError; ValueError for a damaged file or one of another kind.
+    """
+    with open_tensors(path) as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
     if "kind" in metadata:  # an older file: two keys
         metadata = {metadata["kind"]: metadata["content"]}
     if kind not in metadata:
@@ -119,3 +130,21 @@ def json_rows(path: Path) -> Iterator[tuple[int, dict]]:
         if not isinstance(row, dict):
             raise ValueError(f"{where}: expected a JSON object, found {type(row).__name__}")
         yield number, row
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Put the folder `new` in the place of `folder`. A kill between the two renames leaves the old
+    one aside, where `repair_folder` finds it."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():  # a folder can't replace another one
+        os.replace(folder, old)
+    os.replace(new, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def repair_folder(folder: Path) -> None:
+    """Undo a `replace_folder` that was killed between its renames."""
+    old = folder.with_name(f".{folder.name}.old")
+    if old.is_dir() and not folder.exists():
+        os.replace(old, folder)

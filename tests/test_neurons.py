@@ -284,7 +284,7 @@ def test_a_failed_save_leaves_the_old_file(sets, tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lander_lite.io.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(OSError, match="No space"):
         random_neurons(sets).save(path)
     assert NeuronSets.load(path).hash() == sets.hash() and os.listdir(tmp_path) == [path.name]
