@@ -1,96 +1,55 @@
-"""Load a causal language model and its tokenizer: a profile, a local folder, a hub id, or random
-weights."""
+"""Load a causal language model and its tokenizer: profile, local folder, hub id, random weights."""
 
 from __future__ import annotations
 
 import difflib
+import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from .config import LanderConfig, ModelConfig, data_dir, profiles, resolve
-from .io import no_bar_for_small_files
+
+# model types whose files need code of their own: function(source, revision, **options)
+LOADERS = {"baichuan": "lander_lite.scale.baichuan:load_baichuan"}
 
 
-def load_model(
-    name: str | Path,
-    *,
-    dtype: str | torch.dtype | None = None,
-    device_map: Any = None,
-    load_in_4bit: bool = False,
-    load_in_8bit: bool = False,
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-    random_weights: bool = False,
-):
-    """Load a model in evaluation mode and its tokenizer (with a pad token: the EOS token if it has
-    none).
+def load_model(name: str | Path, **settings) -> tuple[transformers.PreTrainedModel, Any]:
+    """A model in evaluation mode and its tokenizer (its pad token is EOS where it has none).
 
     Args:
-        name: a profile (its settings are the defaults of all other arguments), a local folder, or a
-            hub id, tried in this order.
-        dtype: "float32", "bfloat16", … or "auto". Default: the profile's; else "auto" if a device
-            map is given, else float32.
-        device_map: as in transformers, for example "auto". load_in_4bit, load_in_8bit: bitsandbytes
-            quantisation of the frozen weights (selected layers are turned back when they are
-            tuned); scoring in 4 bits needs a GPU.
-        revision: hub commit or tag. trust_remote_code: run the model folder's own Python code; off
-            unless you turn it on.
-        random_weights: build the architecture with random weights (seed 0) from the profile's sizes
-            or the folder's config alone; nothing is downloaded if the profile has sizes. Without a
-            tokenizer at hand it uses tiny-bloom's.
+        name: a profile (its settings are the defaults), a local folder, or a hub id, in this order.
+        dtype: "float32", "bfloat16", … or "auto"; default: "auto" with a device_map, else float32.
+        device_map: as in transformers, for example "auto".
+        load_in_4bit, load_in_8bit: bitsandbytes quantisation; scoring in 4 bits needs a GPU.
+        revision: hub commit or tag.
+        trust_remote_code: run the model folder's own Python code; off unless you turn it on.
+        random_weights: an untrained model (seed 0) of the profile's sizes, for which nothing is
+            downloaded, or of the folder's config; without a tokenizer at hand, tiny-bloom's.
 
-    Raises: FileNotFoundError for a local folder that does not exist or is no model (before any hub
-        call); ValueError for a misspelt profile (names the nearest one), both quantisations at
-        once, an unknown dtype.
+    Raises: FileNotFoundError for a local folder that is missing or no model (before any hub call);
+        ValueError for a misspelt profile, both quantisations, an unknown dtype.
     """
-    settings = _settings(str(name))
-    random_weights = random_weights or settings.random_weights
-    source = (
-        settings.name_or_path
-        if random_weights and settings.architecture
-        else model_source(settings.name_or_path)
-    )
-    in_4bit, in_8bit = load_in_4bit or settings.load_in_4bit, load_in_8bit or settings.load_in_8bit
-    if in_4bit and in_8bit:
+    given = {key: value for key, value in settings.items() if not (value is None or value is False)}
+    wanted = replace(_settings(str(name)), **given)
+    if wanted.load_in_4bit and wanted.load_in_8bit:
         raise ValueError("load_in_4bit and load_in_8bit exclude each other: choose one.")
-    device_map = settings.device_map if device_map is None else device_map
-    dtype = _dtype(dtype or settings.dtype or ("auto" if device_map is not None else "float32"))
-    options = {
-        "revision": revision or settings.revision,
-        "trust_remote_code": trust_remote_code or settings.trust_remote_code,
-    }
-    if random_weights:
-        model = random_model(source, settings.architecture, dtype, options)
+    source, wanted.dtype = wanted.name_or_path, _dtype(wanted)
+    options = {"revision": wanted.revision, "trust_remote_code": wanted.trust_remote_code}
+    if not (wanted.random_weights and wanted.architecture):
+        source = model_source(source)
+    if wanted.random_weights:
+        model = random_model(source, wanted.architecture, wanted.dtype, options)
         tokenizer = _any_tokenizer(source, options)
     else:
-        weights = {"dtype": dtype, "device_map": device_map}
-        if in_4bit or in_8bit:
-            compute = torch.bfloat16 if dtype == "auto" else dtype
-            weights["quantization_config"] = BitsAndBytesConfig(
-                load_in_4bit=in_4bit,
-                load_in_8bit=in_8bit,
-                bnb_4bit_compute_dtype=compute,
-                bnb_4bit_quant_type="nf4",
-            )
-        with no_bar_for_small_files(source):
-            about = PreTrainedConfig.get_config_dict(source, revision=options["revision"])[0]
-            if about.get("model_type") == "baichuan" and not options["trust_remote_code"]:
-                from .scale.baichuan import load_baichuan  # its imports take a while
-
-                model, tokenizer = load_baichuan(source, options["revision"], **weights)
-            else:
-                tokenizer = AutoTokenizer.from_pretrained(source, **options)
-                model = AutoModelForCausalLM.from_pretrained(source, **weights, **options)
+        with _no_bar_if_small(source):
+            model, tokenizer = _pretrained(source, wanted, options)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.eval(), tokenizer
@@ -102,64 +61,87 @@ def _settings(name: str) -> ModelConfig:
         return LanderConfig.from_profile(name).model
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
     if near and "/" not in name and not Path(name).exists():
-        raise ValueError(
-            f"'{name}' is no profile and no folder. Did you mean '{near[0]}'? Profiles: "
-            f"{', '.join(known)}."
-        )
+        hint = f"Did you mean '{near[0]}'? Profiles: {', '.join(known)}."
+        raise ValueError(f"'{name}' is no profile and no folder. {hint}")
     return ModelConfig(name_or_path=name)
 
 
-def model_source(name: str) -> str:
-    """A folder that exists, or a hub id. What looks like a path must exist: no hub call for a
-    mistyped folder."""
-    folder = resolve(name)
-    if folder is not None:
-        if not (folder / "config.json").is_file():
-            raise FileNotFoundError(
-                f"{folder} holds no config.json: it is not the folder of a transformers model."
-            )
-        return str(folder)
-    parent = Path(name).parent
-    if str(parent) != "." and parent.is_dir():
-        raise FileNotFoundError(
-            f"no folder {name}, although {parent}/ exists here: give an existing folder, a "
-            f"profile or a hub id."
-        )
-    return name
-
-
-def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
-    if dtype == "auto" or isinstance(dtype, torch.dtype):
-        return dtype
+def _dtype(settings: ModelConfig) -> str | torch.dtype:
+    dtype = settings.dtype or ("float32" if settings.device_map is None else "auto")
     found = getattr(torch, str(dtype).removeprefix("torch."), None)
-    if not isinstance(found, torch.dtype):
+    if dtype != "auto" and not isinstance(found, torch.dtype):
         raise ValueError(f"unknown dtype '{dtype}': use float32, bfloat16, float16 or auto.")
-    return found
+    return "auto" if dtype == "auto" else found
+
+
+def _pretrained(source: str, settings: ModelConfig, options: dict) -> tuple:
+    weights = {"dtype": settings.dtype, "device_map": settings.device_map}
+    if settings.load_in_4bit or settings.load_in_8bit:
+        weights["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_4bit=settings.load_in_4bit,
+            load_in_8bit=settings.load_in_8bit,
+            bnb_4bit_compute_dtype=torch.bfloat16 if settings.dtype == "auto" else settings.dtype,
+            bnb_4bit_quant_type="nf4",
+        )
+    found, _ = transformers.PreTrainedConfig.get_config_dict(source, revision=settings.revision)
+    loader = LOADERS.get(found.get("model_type"))
+    if loader and not settings.trust_remote_code:
+        return pkgutil.resolve_name(loader)(source, settings.revision, **weights)
+    tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    return AutoModelForCausalLM.from_pretrained(source, **weights, **options), tokenizer
+
+
+@contextmanager
+def _no_bar_if_small(folder: str) -> Iterator[None]:
+    """No progress bar for less than 100 MB on disk, which load at once: notebooks stay clean."""
+    size = sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))
+    logging = transformers.utils.logging
+    hide = 0 < size < 1e8 and logging.is_progress_bar_enabled()
+    if hide:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if hide:
+            logging.enable_progress_bar()
 
 
 def random_model(
     source: str, architecture: dict, dtype: str | torch.dtype, options: dict
-) -> PreTrainedModel:
+) -> transformers.PreTrainedModel:
+    """An untrained model (seed 0) of `architecture`, model_type and sizes; if {}, of the config in
+    `source`. options: revision and trust_remote_code, as in transformers."""
     sizes = dict(architecture or {})
     if "model_type" in sizes:
         config = AutoConfig.for_model(sizes.pop("model_type"), **sizes)
     else:
         config = AutoConfig.from_pretrained(source, **options)
+    chosen = {"dtype": torch.float32 if dtype == "auto" else dtype}
+    chosen["trust_remote_code"] = options["trust_remote_code"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        trust = {"trust_remote_code": options["trust_remote_code"]}
-        return AutoModelForCausalLM.from_config(
-            config, dtype=torch.float32 if dtype == "auto" else dtype, **trust
-        )
+        return AutoModelForCausalLM.from_config(config, **chosen)
 
 
 def _any_tokenizer(source: str, options: dict):
+    """The source's tokenizer if it is on this machine, else tiny-bloom's: weights are random."""
     try:
         return AutoTokenizer.from_pretrained(model_source(source), local_files_only=True, **options)
-    except (
-        OSError,
-        ValueError,
-    ):  # not on this machine; any ids within the vocabulary will do for random weights
-        return AutoTokenizer.from_pretrained(
-            data_dir() / "models" / "tiny-bloom", local_files_only=True
+    except (OSError, ValueError):
+        folder = data_dir() / "models" / "tiny-bloom"
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def model_source(name: str) -> str:
+    """A folder that exists, or a hub id; FileNotFoundError for what must be a mistyped folder."""
+    folder, parent = resolve(name), Path(name).parent
+    if folder and not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no config.json: it is not the folder of a transformers model."
         )
+    if not folder and str(parent) != "." and parent.is_dir():
+        raise FileNotFoundError(
+            f"no folder {name}, although {parent}/ exists here: give an existing folder, a "
+            f"profile or a hub id."
+        )
+    return str(folder or name)
