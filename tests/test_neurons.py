@@ -9,7 +9,7 @@ import torch
 
 from lander_lite.awareness import AwarenessScores
 from lander_lite.blocks import fingerprint
-from lander_lite.neurons import NeuronSets, _ranks, categorize, random_neurons, xie_split
+from lander_lite.neurons import NeuronSets, categorize, normalized, random_neurons, xie_split
 
 LANGUAGES, LAYERS, WIDTH = ["en", "de", "zh-Hans"], [1, 4], 40
 
@@ -102,14 +102,10 @@ def test_ranks_ignore_monotone_changes_and_share_ties():
     assert as_lists(categorize(rooted, normalize="rank")) == as_lists(
         categorize(scores, normalize="rank")
     )
-    assert _ranks(torch.tensor([0.0, 5.0, 0.0, 3.0, 3.0, 3.0])).tolist() == [
-        1.5,
-        6.0,
-        1.5,
-        4.0,
-        4.0,
-        4.0,
-    ]
+    row = torch.tensor([0.0, 5.0, 0.0, 3.0, 3.0, 3.0])
+    ranks = normalized(AwarenessScores(["en", "de"], [0], row.expand(2, 1, 6)), "rank")
+    assert ranks.dtype == torch.float64
+    assert (ranks[1, 0] * 6).tolist() == pytest.approx([1.5, 6.0, 1.5, 4.0, 4.0, 4.0], abs=1e-12)
     tied = torch.zeros(3, 2, WIDTH)
     tied[0, :, 7] = (
         1.0  # every zero has the same mean rank in a language, so only neuron 7 varies much
@@ -117,6 +113,21 @@ def test_ranks_ignore_monotone_changes_and_share_ties():
     assert categorize(make_scores(values=tied), epsilon=0.975, normalize="rank").specific["en"][
         1
     ].tolist() == [7]
+
+
+def plain_rank(value, row):
+    """Rank 1 … n; equal values share the mean of their ranks."""
+    below, equal = sum(x < value for x in row), sum(x == value for x in row)
+    return below + (equal + 1) / 2
+
+
+def test_ranks_are_those_of_a_plain_count():
+    values = torch.randint(0, 15, (3, 2, WIDTH), generator=torch.Generator().manual_seed(0)) / 3
+    ranks = normalized(make_scores(values=values), "rank")
+    expected = [
+        [plain_rank(value, row) / WIDTH for value in row] for row in values.flatten(0, 1).tolist()
+    ]
+    assert ranks.flatten(0, 1).tolist() == expected
 
 
 @pytest.mark.parametrize("rho, k", [(0.7, 0.9), (0.5, 0.0), (0.3, 0.5), (0.7, 1.0)])
