@@ -1,0 +1,61 @@
+"""Batches of one translation pair each, for transformers' Trainer or a DataLoader."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, cycle, islice
+
+from torch.utils.data import Sampler
+
+from ..corpus import collate
+
+
+class PairGroupedSampler(Sampler[int]):
+    """Indices of which every `batch_size` in turn are of one pair; seed and epoch give their order.
+
+    Every example is there in each epoch. A pair's last batch is completed with examples that the
+    epoch has had, so that all batches have one size and no pair is left out.
+
+    Args:
+        pairs: the pair of each example, such as "en-de".
+        batch_size: that of the DataLoader, in examples.
+    """
+
+    def __init__(self, pairs: Sequence[str], batch_size: int, seed: int = 0):
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} must be at least 1")
+        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+        self.rows: dict[str, list[int]] = {}
+        for row, pair in enumerate(pairs):
+            self.rows.setdefault(pair, []).append(row)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order: Trainer and accelerate call this before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.batch_size * sum(
+            -(-len(rows) // self.batch_size) for rows in self.rows.values()
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        draw, size, batches = random.Random(f"{self.seed} {self.epoch}"), self.batch_size, []
+        for rows in self.rows.values():
+            examples = cycle(draw.sample(rows, len(rows)))
+            batches += [list(islice(examples, size)) for _ in range(0, len(rows), size)]
+        draw.shuffle(batches)
+        return chain.from_iterable(batches)
+
+
+def collate_pairs(tokenizer) -> Callable[[Sequence[dict]], dict]:
+    """A data collator of encoded examples that name their "pair": `corpus.collate`'s tensors, and
+    "pair", the one of the batch. It raises ValueError for a batch of several."""
+
+    def collator(examples: Sequence[dict]) -> dict:
+        pairs = sorted({example["pair"] for example in examples})
+        if len(pairs) > 1:
+            raise ValueError(f"a batch holds {' and '.join(pairs)}; use a PairGroupedSampler")
+        return collate(tokenizer, examples) | {"pair": pairs[0]}
+
+    return collator
