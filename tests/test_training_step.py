@@ -3,6 +3,7 @@ states."""
 
 import contextlib
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -186,17 +187,25 @@ def test_random_states_of_every_gpu_are_kept(tmp_path, monkeypatch):
     }.items():
         monkeypatch.setattr(torch.cuda, name, fake)
     optimizer = torch.optim.AdamW([torch.zeros(1)])
-    save_checkpoint(tmp_path, 3, "mine", {}, {}, optimizer, {}, {"loss": [1.0]}, 2)
-    assert load_checkpoint(tmp_path / "checkpoint-3", "mine", {}, {}, optimizer, {}) == (
-        3,
-        {"loss": [1.0]},
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    run = SimpleNamespace(
+        identity="mine",
+        update=3,
+        log={"loss": [1.0]},
+        parameters={},
+        original={},
+        optimizer=optimizer,
+        scaler=scaler,
     )
+    save_checkpoint(tmp_path, run, 2)
+    run.update, run.log = 0, {}
+    load_checkpoint(tmp_path / "checkpoint-3", run)
+    assert (run.update, run.log) == (3, {"loss": [1.0]})
     assert put == [(0, [1, 2]), (1, [3])]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)  # gone on without them
-    assert (
-        load_checkpoint(tmp_path / "checkpoint-3", "mine", {}, {}, optimizer, {})[0] == 3
-        and len(put) == 2
-    )
+    run.update = 0
+    load_checkpoint(tmp_path / "checkpoint-3", run)
+    assert run.update == 3 and len(put) == 2
 
 
 @pytest.mark.parametrize(

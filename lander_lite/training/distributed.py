@@ -1,93 +1,56 @@
-"""Several processes, as `accelerate launch` or torchrun start them: who reads what, sums over all,
-whole tensors of sharded ones. With one process every function is as good as nothing."""
+"""Train in several processes, as `accelerate launch` and torchrun start them: join them, wrap the
+model, put sharded tensors together. Shares and sums of what they read are in hooks.py."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ..blocks import decoder_blocks
+from ..hooks import world
 
 
 def start() -> None:
-    """Join the other processes if there are some: the launcher says so in the environment."""
+    """Join the other processes if the launcher's environment says that there are some."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
-        from accelerate import PartialState
-
         PartialState(cpu=not torch.cuda.is_available())
 
 
-def world() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def rank() -> int:
-    return dist.get_rank() if world() > 1 else 0
-
-
-def is_main() -> bool:
-    """Whether this is the process that writes files."""
-    return rank() == 0
-
-
-def wait() -> None:
-    """Until all processes are here."""
-    if world() > 1:
-        dist.barrier()
-
-
-def own_part(items: Sequence) -> Sequence:
-    """Every world-th of the items, from this process's rank on; the parts of all processes are all
-    items."""
-    return items[rank() :: world()]
-
-
-def add_up(tensor: torch.Tensor) -> torch.Tensor:
-    """The sum over processes, the same on each."""
-    if world() == 1:
-        return tensor
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    total = tensor.detach().to(device, copy=True)
-    dist.all_reduce(total)
-    return total.to(tensor.device)
-
-
 def own_device() -> dict[str, int] | None:
-    """The device_map of a model that each process holds whole: its own GPU, or None on the CPU."""
+    """The device_map of a model that each process holds in full: its GPU, or None on the CPU."""
     return {"": int(os.environ.get("LOCAL_RANK", 0))} if torch.cuda.is_available() else None
 
 
-# ---------------------------------------------------------------- sharded tensors (FSDP)
-def shard_on_cpu(model: nn.Module) -> bool:
-    """Shard a model's blocks as accelerate does with fsdp_version 2, which it does on accelerators
-    only; whether it was done. So the same launch file works on a machine without GPUs, to try
-    things out."""
-    if (
-        world() == 1
-        or torch.cuda.is_available()
-        or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() != "true"
-    ):
-        return False
-    for part in (*decoder_blocks(model), model):
-        fully_shard(part)
-    return True
+def distribute(model: nn.Module, optimizer: torch.optim.Optimizer) -> nn.Module:
+    """The model as all processes train it together, DDP or FSDP2 by the launch file; one process:
+    as it is. The optimiser must be new: it gets the sharded parameters."""
+    if world() == 1:
+        return model
+    sharded = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    if sharded and not torch.cuda.is_available():  # accelerate shards on accelerators only
+        for part in (*decoder_blocks(model), model):
+            fully_shard(part)
+        optimizer.param_groups[0]["params"] = [p for p in model.parameters() if p.requires_grad]
+        return model
+    # a pair does not train every slice; precision is the loop's
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[unused])
+    return accelerator.prepare(model, optimizer)[0]
 
 
 def whole(tensor):
-    """A sharded tensor put together, on every process, which all have to ask for it; anything else
-    as it is."""
+    """A sharded tensor put together, for which all processes must ask; any other as it is."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def shard_like(value, like: torch.Tensor):
-    """A whole tensor cut as `like` is; as it is if `like` is not sharded or has another shape
-    (AdamW's step number)."""
-    if isinstance(like, DTensor) and isinstance(value, torch.Tensor) and value.shape == like.shape:
-        return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
-    return value
+def shard_like(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """A whole tensor, cut as `like` is if that one is sharded."""
+    if not isinstance(like, DTensor):
+        return value
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)

@@ -2,25 +2,22 @@
 forgetting.
 
 It is knowledge distillation with the untrained model as the teacher (Hinton et al. 2015; "learning
-without forgetting", Li and Hoiem 2016):
-
-    KL = mean over tokens t of  sum over words w of  p_base(w | t) · (log p_base(w | t) - log
-    p_tuned(w | t))
+without forgetting", Li and Hoiem 2016): the mean over tokens t of
+    sum over words w of  p_base(w | t) · (log p_base(w | t) - log p_tuned(w | t))
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from ..corpus import cut_ids, prompt_ids
-from ..evaluation import evaluating
-from ..reproduction.baselines import Adapter
+from ..hooks import evaluation_mode
 
 
 def encode_plain(tokenizer, texts: Sequence[str] | None, max_length: int) -> list[dict]:
@@ -30,39 +27,41 @@ def encode_plain(tokenizer, texts: Sequence[str] | None, max_length: int) -> lis
             "finetune.kl_weight > 0 needs kl_texts=, a list of sentences on which the model is to "
             "stay as it is"
         )
-    examples = [cut_ids(ids, max_length) for text in texts if (ids := prompt_ids(tokenizer, text))]
-    if not examples:
+    encoded = [prompt_ids(tokenizer, text) for text in texts]
+    if not any(encoded):
         raise ValueError("kl_texts has no sentence with a token in it")
-    return examples
+    return [cut_ids(ids, max_length) for ids in encoded if ids]
+
+
+def _switches(model: nn.Module) -> list[nn.Module]:
+    """The modules with an attribute `enabled`, such as bottleneck adapters."""
+    return [module for module in model.modules() if isinstance(vars(module).get("enabled"), bool)]
 
 
 @contextlib.contextmanager
-def switched_off(model: nn.Module):
-    """Inside, a LanderModel, a PEFT model or one with adapters is its base model."""
-    adapters = [m for m in model.modules() if isinstance(m, Adapter)]
-    before = [a.enabled for a in adapters]
+def adapters_off(model: nn.Module) -> Iterator[None]:
+    """Inside, a model with `disable_adapter` or with modules that have `enabled` is its base."""
+    before = {module: module.enabled for module in _switches(model)}
     with model.disable_adapter() if hasattr(model, "disable_adapter") else contextlib.nullcontext():
-        for a in adapters:
-            a.enabled = False
+        for module in before:
+            module.enabled = False
         try:
             yield
         finally:
-            for a, enabled in zip(adapters, before):
-                a.enabled = enabled
+            for module, enabled in before.items():
+                module.enabled = enabled
 
 
 class Teacher:
-    """The model as it was before training. `copy` is None where the tuned part can be switched off;
-    else a frozen copy, which costs the model's memory once more."""
+    """The model as it was before training: with its adapters off, or, where it has none, a frozen
+    `copy`, which costs the model's memory once more."""
 
     def __init__(self, model: nn.Module):
-        self.model = model
-        can_switch = hasattr(model, "disable_adapter") or any(
-            isinstance(m, Adapter) for m in model.modules()
-        )
-        self.copy = None if can_switch else copy.deepcopy(model).requires_grad_(False)
+        self.model, self.copy = model, None
+        if not (hasattr(model, "disable_adapter") or _switches(model)):
+            self.copy = copy.deepcopy(model).requires_grad_(False)
 
-    def weights(self, names) -> dict[str, torch.Tensor]:
+    def weights(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
         """The copy's parameters that training moves: a checkpoint holds them, as the model in hand
         may have moved on."""
         return {} if self.copy is None else {name: self.copy.get_parameter(name) for name in names}
@@ -70,10 +69,7 @@ class Teacher:
     def logits(self, batch: dict) -> torch.Tensor:
         """(batch, length, words), without gradient and dropout."""
         model = self.model if self.copy is None else self.copy
-        with (
-            evaluating(model),
-            switched_off(model) if self.copy is None else contextlib.nullcontext(),
-        ):
+        with evaluation_mode(model), adapters_off(model):
             return model(**batch, use_cache=False).logits
 
     def divergence(self, model: nn.Module, batch: dict, autocast: Callable) -> torch.Tensor:
@@ -81,9 +77,8 @@ class Teacher:
         with autocast():
             logits = self.logits(batch)
         with autocast():  # anew: weights that were cast without gradient must not be used again
-            return kl_divergence(
-                logits, model(**batch, use_cache=False).logits, batch["attention_mask"]
-            )
+            student = model(**batch, use_cache=False).logits
+            return kl_divergence(logits, student, batch["attention_mask"])
 
 
 def kl_divergence(teacher: torch.Tensor, student: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -1,44 +1,33 @@
-"""One training loop for every method: a translation pair per batch, round robin, on accelerate
-(LANDeRMT §3.3, §4.2).
+"""One training loop for every method: a translation pair per update, in turn (LANDeRMT §3.3, §4.2).
 
-It trains whatever has `requires_grad`; a LanderModel is told the pair before each batch, so that
-only general ∪ specific(source) ∪ specific(target) get gradients. Parameters without a gradient in a
-step are left out of it by AdamW: no decay and no momentum reaches them. Prompts and padding are
-masked from the loss. With `kl_weight`, KL to the base model on plain sentences is added
-(distill.py).
+It trains whatever has `requires_grad`; a model with `set_pair` is told the pair before each update,
+so that only general ∪ specific(source) ∪ specific(target) get gradients. AdamW leaves parameters
+without a gradient out of its step: no decay and no momentum reaches them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.state import AcceleratorState
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import AdamW
 from tqdm.auto import tqdm
 
-from ..blocks import unwrap
-from ..config import FinetuneConfig
-from ..corpus import (
-    check_data,
-    check_examples,
-    collate,
-    encode,
-    encode_text,
-    parse_pair,
-    plain_text,
-)
-from ..hooks import free_memory
+from ..blocks import input_device, unwrap
+from ..config import FinetuneConfig, parse_pair
+from ..corpus import check_data, check_examples, collate, encode, encode_text, plain_text
+from ..hooks import add_up, free_memory, own_part, world
 from .checkpoints import latest_checkpoint, load_checkpoint, run_identity, save_checkpoint
-from .distributed import add_up, own_part, shard_on_cpu, whole, world
+from .distributed import distribute, start, whole
 from .kl import Teacher, encode_plain
+
+AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def finetune(
@@ -54,310 +43,237 @@ def finetune(
     callback: Callable[[int], None] | None = None,
     kl_texts: Sequence[str] | None = None,
 ) -> dict:
-    """Train `model` in place for `config.updates` updates; update i uses pair i mod len(pairs). A
-    bare code in `pairs`, such as "af", means plain text of that language, and every token of it is
-    learned.
+    """Train `model` in place for `config.updates` updates; update i uses pair i mod len(pairs).
 
-    corpus: rows with `translation`, or {language: sentences} for plain text alone;
-    `config.rows_per_pair` of them, the same draw for every method of a seed, serve each pair.
-    output_dir: where checkpoints go (every `save_every` updates; the last `keep` stay); resume=True
-    goes on from the newest one, with the weights and the optimiser exactly as they were.
-    callback(n) is called, without gradients, when update n = 1, 2, … is done and before its
-    checkpoint; what it draws at random does not change the training. kl_texts: sentences on which
-    the model is held to what it was (used with config.kl_weight > 0 only).
+    Args:
+        corpus: rows with `translation`, or {language: sentences} for plain text alone.
+        pairs: directions; a bare code, such as "af", means plain text, every token of it learned.
+            `config.rows_per_pair` rows, the same for every method of a seed, serve each.
+        output_dir: where checkpoints go, every `save_every` updates; the last `keep` stay.
+        resume: go on from the newest one, weights and optimiser exactly as they were.
+        callback: callback(n) follows update n = 1, 2, …, without gradients and before its
+            checkpoint; what it draws at random does not change the training.
+        kl_texts: sentences on which config.kl_weight > 0 holds the model to what it was.
 
-    Returns {"loss": [per update], "updates", "pairs", "learning_rate"}, and "kl" [per update, nats
-        per token] with kl_weight.
-    Raises ValueError for a setting out of range, a pair the corpus lacks, kl_weight without
-    kl_texts or a checkpoint of another run, and FloatingPointError when the loss is not finite
-    (before the update: checkpoints on disk are good).
+    Returns: {"loss": [per update], "updates", "pairs", "learning_rate"}; with kl_weight also "kl"
+        [per update, nats per token].
+    Raises: ValueError for a setting out of range, a pair the corpus lacks, nothing to train,
+        kl_weight without kl_texts, or a checkpoint of another run; FloatingPointError when the
+        loss is not finite, before the update: checkpoints are good.
     """
+    start()
     config = config or FinetuneConfig()
     config.check()
     check_data(corpus, pairs, tokenizer)
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if not parameters:
+    for pair in pairs if hasattr(model, "set_pair") else ():
+        model.set_pair(pair)  # a pair without neuron sets is refused before any work
+    data = {pair: pair_data(tokenizer, corpus, pair, config, template) for pair in pairs}
+    if config.kl_weight:
+        data["kl_texts"] = encode_plain(tokenizer, kl_texts, config.max_length)
+    check_examples(model, data, config.max_length, config.too_long)
+    was_training = model.training
+    try:
+        run = TrainingRun(model, tokenizer, data, pairs, config, output_dir)
+        run.train(resume, callback)
+    finally:
+        model.train(was_training)
+    about = {"updates": config.updates, "pairs": list(pairs), "learning_rate": config.learning_rate}
+    return run.log | about
+
+
+class TrainingRun:
+    """A run of `finetune`: what it trains and how far it is."""
+
+    def __init__(self, model, tokenizer, data, pairs, config: FinetuneConfig, output_dir):
+        self.tokenizer, self.data, self.pairs = tokenizer, data, pairs
+        self.config, self.output_dir = config, output_dir
+        self.update, self.pair, self.log = 0, pairs[0], {"loss": []}
+        self.parts = 1  # that a micro-batch is computed in: more once memory ran out
+        self.parameters = trainable(model)
+        torch.manual_seed(config.seed)
+        model.zero_grad(set_to_none=True)  # a run cut short leaves half an update's gradients
+        self.teacher, self.original = None, {}
+        if config.kl_weight:
+            self.log["kl"], self.teacher = [], Teacher(model)
+            self.original = self.teacher.weights(self.parameters)
+        if config.gradient_checkpointing:  # the name since transformers 5.2x, or the older one
+            older = model.gradient_checkpointing_enable
+            getattr(model, "activation_checkpointing_enable", older)({"use_reentrant": False})
+        self.identity = run_identity(config, pairs, self.parameters, model, data)
+        self.optimizer = AdamW(self.parameters.values(), weight_decay=config.weight_decay)
+        self.model = distribute(model, self.optimizer)
+        self.parameters = trainable(model)  # FSDP has put sharded ones in their place
+        self.set_pair = getattr(model, "set_pair", lambda pair: None)
+        self.device = input_device(model)
+        dtype = AUTOCAST[config.mixed_precision]
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
+        options = {"dtype": dtype, "enabled": dtype is not None}
+        self.autocast = functools.partial(torch.autocast, self.device.type, **options)
+
+    def train(self, resume: bool, callback: Callable[[int], None] | None) -> None:
+        """Each update: choose the pair, add up gradients, clip, step; report, save."""
+        config = self.config
+        if resume and (latest := latest_checkpoint(self.output_dir)):
+            load_checkpoint(latest, self)
+        self.model.train()
+        options = {"total": config.updates, "disable": not config.progress, "mininterval": 1}
+        bar = tqdm(desc="finetune", initial=self.update, **options)
+        while self.update < config.updates:
+            self.pair = self.pairs[self.update % len(self.pairs)]
+            self.set_pair(self.pair)
+            losses = self.gradients()
+            self.clip()
+            self.step()
+            for name, loss in losses.items():
+                self.log[name].append(loss)
+            bar.set_postfix_str(f"{self.pair} loss {losses['loss']:.3f}", refresh=False)
+            bar.update()
+            if callback:
+                with torch.no_grad(), torch.random.fork_rng(range(torch.cuda.device_count())):
+                    callback(self.update)
+                self.model.train()  # it may have left another mode, or pair
+                self.set_pair(self.pair)
+            every = self.output_dir is not None and config.save_every
+            if every and (self.update % every == 0 or self.update == config.updates):
+                save_checkpoint(self.output_dir, self, config.keep)
+
+    def gradients(self) -> dict[str, float]:
+        """Add up an update's gradients; its losses. Where memory runs out, start again with each
+        micro-batch in more parts: the gradients are the same."""
+        while True:
+            try:
+                losses = {"loss": self.label_gradients()}
+                return losses | ({"kl": self.kl_gradients()} if self.teacher else {})
+            except torch.OutOfMemoryError:
+                if self.parts >= self.config.batch_size or world() > 1:
+                    raise
+            # outside of `except`, where the error would still hold what had been computed
+            self.parts *= 2
+            self.optimizer.zero_grad(set_to_none=True)
+            free_memory(
+                f"out of memory: micro-batches of {self.config.batch_size} go on in {self.parts} "
+                f"parts, with the same gradients"
+            )
+
+    def label_gradients(self) -> float:
+        """The loss of an update: the mean over micro-batches of the mean over their labels."""
+        accumulation, total = self.config.accumulation, 0.0
+        first = self.update // len(self.pairs) * accumulation
+        for count in range(first, first + accumulation):
+            examples = self.micro_batch(self.data[self.pair], self.pair, count)
+            labels = int(add_up(torch.tensor(n_labels(examples))))
+            for i in range(min(self.parts, len(examples))):
+                part = examples[i :: self.parts]
+                batch = collate(self.tokenizer, part, device=self.device)
+                # gradients are averaged over processes, each with labels of its own
+                share = world() * n_labels(part) / max(1, labels) / accumulation
+                with self.autocast():
+                    loss = share * label_loss(self.model, batch)
+                total += self.backward("loss", loss)
+        return total
+
+    def kl_gradients(self) -> float:
+        """The KL to the teacher on plain sentences; its gradients count kl_weight times."""
+        examples = self.micro_batch(self.data["kl_texts"], "kl", self.update)
+        batch = collate(self.tokenizer, examples, device=self.device)
+        kl = self.teacher.divergence(self.model, batch, self.autocast)
+        self.backward("KL", self.config.kl_weight * kl)
+        return mean_over_processes(kl)
+
+    def micro_batch(self, examples: Sequence[dict], name: str, count: int) -> list[dict]:
+        """This process's part of the count-th micro-batch."""
+        rows = chosen_rows(len(examples), self.config, name, count)
+        return [examples[row] for row in own_part(rows)]
+
+    def backward(self, what: str, loss: torch.Tensor) -> float:
+        """Add a loss's gradients; its mean over processes."""
+        value = mean_over_processes(loss)
+        self.check_finite(what, value)
+        self.scaler.scale(loss).backward()
+        return value
+
+    def clip(self) -> None:
+        """Scale the gradients down to a norm of max_grad_norm."""
+        if not self.config.max_grad_norm:
+            return
+        self.scaler.unscale_(self.optimizer)
+        norm = clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
+        if not self.scaler.is_enabled():  # fp16's loss scaling skips such updates itself
+            self.check_finite("gradient norm", whole(norm).item())
+
+    def step(self) -> None:
+        """One step of AdamW on the parameters that have gradients."""
+        factor = learning_rate_factor(self.update, self.config)
+        self.optimizer.param_groups[0]["lr"] = self.config.learning_rate * factor
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)  # zeros would move what another pair trains
+        self.update += 1
+
+    def check_finite(self, what: str, value: float) -> None:
+        """FloatingPointError for nan or infinity."""
+        if math.isfinite(value):
+            return
+        kept = latest_checkpoint(self.output_dir)
+        where = f"The last good checkpoint is {kept}." if kept else "No checkpoint was written."
+        raise FloatingPointError(
+            f"the {what} is {value} at update {self.update} ({self.pair}); lower "
+            f"finetune.learning_rate ({self.config.learning_rate}). {where}"
+        )
+
+
+def trainable(model) -> dict[str, torch.nn.Parameter]:
+    """The parameters that `finetune` trains, by name; ValueError for none."""
+    found = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not found:
         raise ValueError(
             "no parameter has requires_grad=True; choose what to train with get_lander_model or "
             "one of baselines.py"
         )
-    set_pair = getattr(model, "set_pair", lambda pair: None)
-    for pair in pairs:
-        set_pair(pair)  # a pair without neuron sets is refused before any work
-    data = {pair: pair_data(tokenizer, corpus, pair, config, template) for pair in pairs}
-    plain = encode_plain(tokenizer, kl_texts, config.max_length) if config.kl_weight else []
-    check_examples(model, {**data, "kl_texts": plain}, config.max_length, config.too_long)
-    torch.manual_seed(config.seed)
-    model.zero_grad(
-        set_to_none=True
-    )  # a run cut short in this session leaves half an update's gradients
-    teacher = Teacher(model) if plain else None
-    original = teacher.weights(parameters) if teacher else {}
-    if (
-        config.gradient_checkpointing
-    ):  # its name since transformers 5.2x; before, gradient_checkpointing_enable
-        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)(
-            {"use_reentrant": False}
-        )
-    identity = run_identity(
-        config, pairs, parameters, model, {**data, "kl": plain} if plain else data
-    )
-    start, log = 0, {"loss": [], "kl": []} if plain else {"loss": []}
-    with prepared(model, parameters, config) as (accelerator, trained, optimizer, stateful):
-        parameters = {
-            name: p for name, p in model.named_parameters() if p.requires_grad
-        }  # FSDP has put sharded ones in their place
-        if output_dir is not None and resume and (latest := latest_checkpoint(output_dir)):
-            start, log = load_checkpoint(
-                latest, identity, parameters, original, optimizer, stateful
-            )
-        bar = tqdm(
-            range(start, config.updates),
-            initial=start,
-            total=config.updates,
-            desc="finetune",
-            disable=not config.progress,
-            mininterval=1,
-        )
-
-        def gradients(update: int, pair: str, splits: int) -> list[float]:
-            """The backward passes of an update, each micro-batch in so many parts: [loss], and
-            [KL]."""
-            total = 0.0
-            for part in range(config.accumulation):
-                rows = own_part(
-                    chosen_rows(
-                        len(data[pair]),
-                        config,
-                        pair,
-                        update // len(pairs) * config.accumulation + part,
-                    )
-                )
-                everything = collate(
-                    tokenizer, [data[pair][row] for row in rows], device=accelerator.device
-                )
-                share = share_of_labels(everything) / config.accumulation
-                for few in (rows[i::splits] for i in range(min(splits, len(rows)))):
-                    batch = (
-                        collate(
-                            tokenizer, [data[pair][row] for row in few], device=accelerator.device
-                        )
-                        if splits > 1
-                        else everything
-                    )
-                    with accelerator.autocast():
-                        loss = label_loss(trained, batch) * (
-                            share
-                            if splits == 1
-                            else share * labels_of(batch) / labels_of(everything)
-                        )
-                    if not torch.isfinite(loss):
-                        raise diverged("loss", loss, update, pair, config, output_dir)
-                    accelerator.backward(loss)
-                    total += add_up(loss.detach()).item() / world()
-            if not teacher:
-                return [total]
-            rows = own_part(chosen_rows(len(plain), config, "kl", update))
-            batch = collate(tokenizer, [plain[row] for row in rows], device=accelerator.device)
-            kl = teacher.divergence(trained, batch, accelerator.autocast)
-            if not torch.isfinite(kl):
-                raise diverged("KL", kl, update, pair, config, output_dir)
-            accelerator.backward(config.kl_weight * kl)
-            return [total, kl.item()]
-
-        splits = 1
-        for update in bar:
-            pair, found = pairs[update % len(pairs)], None
-            set_pair(pair)
-            while found is None:
-                with contextlib.suppress(
-                    *[torch.OutOfMemoryError] * (splits < config.batch_size and world() == 1)
-                ):
-                    found = gradients(update, pair, splits)
-                if (
-                    found is None
-                ):  # what was added before memory ran out is dropped, and the update starts again
-                    splits *= 2
-                    optimizer.zero_grad(set_to_none=True)
-                    free_memory(
-                        f"out of memory: micro-batches of {config.batch_size} go on in {splits} "
-                        f"parts, with the same gradients"
-                    )
-            for name, value in zip(log, found):
-                log[name].append(value)
-            if config.max_grad_norm:
-                norm = whole(accelerator.clip_grad_norm_(parameters.values(), config.max_grad_norm))
-                if config.mixed_precision != "fp16" and not torch.isfinite(
-                    norm
-                ):  # fp16's loss scaling skips such updates itself
-                    raise diverged("gradient norm", norm, update, pair, config, output_dir)
-            optimizer.step()
-            stateful["schedule"].step()
-            optimizer.zero_grad(
-                set_to_none=True
-            )  # None, not zero: AdamW must not touch what this pair does not train
-            bar.set_postfix_str(f"{pair} loss {found[0]:.3f}", refresh=False)
-            if callback:
-                with torch.no_grad(), torch.random.fork_rng(range(torch.cuda.device_count())):
-                    callback(update + 1)
-                model.train()  # it may have left another mode, or pair
-                set_pair(pair)
-            if (
-                output_dir is not None
-                and config.save_every
-                and ((update + 1) % config.save_every == 0 or update + 1 == config.updates)
-            ):
-                save_checkpoint(
-                    Path(output_dir),
-                    update + 1,
-                    identity,
-                    parameters,
-                    original,
-                    optimizer,
-                    stateful,
-                    log,
-                    config.keep,
-                )
-    return {
-        **log,
-        "updates": config.updates,
-        "pairs": list(pairs),
-        "learning_rate": config.learning_rate,
-    }
+    return found
 
 
-def label_loss(model, batch: dict) -> torch.Tensor:
-    """The model's own loss, the mean of -log p(next token) over the labels, from the logits where
-    there are labels alone: the prompts that all rows begin with need none, and with BLOOM's 250,000
-    words logits take more memory than anything else."""
+def label_loss(model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The model's own loss, the mean of -log p(next token) over a batch's labels. Logits are made
+    from the first label on alone, for with 250,000 words they take more memory than all else."""
     inputs = {key: value for key, value in batch.items() if key != "labels"}
-    labels = F.pad(
-        batch["labels"][:, 1:], (0, 1), value=-100
-    )  # position t predicts token t + 1; nothing predicts the first
+    labels = F.pad(batch["labels"][:, 1:], (0, 1), value=-100)  # position t predicts token t + 1
     first = int((labels != -100).any(0).int().argmax())
-    n = labels.shape[1] - first
-    known = inspect.signature(type(unwrap(model)).forward).parameters
-    logits = model(
-        **inputs, use_cache=False, **({"logits_to_keep": n} if "logits_to_keep" in known else {})
-    ).logits[:, -n:]
-    return F.cross_entropy(
-        logits.float().flatten(0, 1),
-        labels[:, first:].flatten().to(logits.device),
-        ignore_index=-100,
-    )
+    kept = labels.shape[1] - first
+    if "logits_to_keep" in inspect.signature(type(unwrap(model)).forward).parameters:
+        inputs["logits_to_keep"] = kept
+    logits = model(**inputs, use_cache=False).logits[:, -kept:].float().flatten(0, 1)
+    return F.cross_entropy(logits, labels[:, first:].flatten().to(logits.device), ignore_index=-100)
 
 
-def share_of_labels(batch: dict) -> float:
-    """What the mean over this process's labels counts in the mean over all processes' labels, times
-    their number, because gradients are
-    averaged over processes: with it, they are those of one process with the whole batch."""
-    if world() == 1:
-        return 1.0
-    own = torch.tensor(labels_of(batch), dtype=torch.float64)
-    return float(own / add_up(own)) * world()
+def n_labels(examples: Sequence[dict]) -> int:
+    """How many tokens of encoded examples are learned; nothing predicts a first one."""
+    return sum(label != -100 for example in examples for label in example["labels"][1:])
 
 
-def labels_of(batch: dict) -> int:
-    """How many tokens of a batch are learned."""
-    return int((batch["labels"][:, 1:] != -100).sum())
-
-
-@contextlib.contextmanager
-def prepared(model, parameters: dict, config: FinetuneConfig):
-    """(accelerator, model, optimizer, {name: what else has a state}), the model in training mode;
-    as it was afterwards."""
-    cpu, state = not next(iter(parameters.values())).is_cuda, AcceleratorState._shared_state
-    # accelerate has one state for the whole process, and a run before this one may have had another
-    # precision or device
-    if state and (
-        state["_mixed_precision"] != config.mixed_precision
-        or (state["device"].type == "cpu") != cpu
-    ):
-        AcceleratorState._reset_state(reset_partial_state=True)
-    # a pair does not train every slice
-    accelerator = Accelerator(
-        mixed_precision=config.mixed_precision,
-        cpu=cpu,
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-    )
-    own_forward, was_training = model.__dict__.get("forward"), model.training
-    sharded = shard_on_cpu(model)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trained, lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate_factor(step, config)
-    )
-    trained, optimizer = (
-        (model, accelerator.prepare(optimizer))
-        if sharded
-        else accelerator.prepare(model, optimizer)
-    )
-    stateful = {
-        "schedule": schedule,
-        **({"scaler": accelerator.scaler} if accelerator.scaler else {}),
-    }
-    try:
-        yield accelerator, trained.train(), optimizer, stateful
-    finally:
-        for name in (
-            "forward",
-            "_original_forward",
-            "_is_accelerate_prepared",
-        ):  # else the next run would find this one's precision
-            model.__dict__.pop(name, None)
-        if own_forward is not None:
-            model.forward = own_forward
-        model.train(was_training)
-
-
-def diverged(
-    what: str, value: torch.Tensor, update: int, pair: str, config: FinetuneConfig, output_dir
-) -> FloatingPointError:
-    kept = latest_checkpoint(output_dir) if output_dir is not None else None
-    where = f"The last good checkpoint is {kept}." if kept else "No checkpoint was written."
-    return FloatingPointError(
-        f"the {what} is {value.item()} at update {update} ({pair}); lower finetune.learning_rate "
-        f"({config.learning_rate}). {where}"
-    )
+def mean_over_processes(loss: torch.Tensor) -> float:
+    return add_up(loss.detach()).item() / world()
 
 
 # ------------------------ data: functions of (seed, pair, count) alone, so resuming needs no replay
-def pair_data(
-    tokenizer, corpus, pair: str, config: FinetuneConfig, template: str | None
-) -> list[dict]:
-    """The encoded rows that serve a pair, or a language; every method with this seed gets the
-    same."""
+def pair_data(tokenizer, corpus, pair: str, config: FinetuneConfig, template) -> list[dict]:
+    """The encoded rows that serve a pair or a language, the same for every method of a seed."""
     corpus = corpus if "-" in pair else plain_text(corpus, pair)
-    n = len(corpus) if config.rows_per_pair is None else min(config.rows_per_pair, len(corpus))
-    rows = torch.randperm(len(corpus), generator=generator(config.seed, pair, "rows"))[:n].tolist()
+    order = torch.randperm(len(corpus), generator=generator(config.seed, pair, "rows"))
+    rows, length = order[: config.rows_per_pair].tolist(), config.max_length
     if "-" not in pair:
-        return [encode_text(tokenizer, corpus[row], config.max_length) for row in rows]
+        return [encode_text(tokenizer, corpus[row], length) for row in rows]
     source, target = parse_pair(pair)
+    options = {"template": template, "max_length": length}
     texts = corpus.select(rows)["translation"]
-    return [
-        encode(
-            tokenizer,
-            row[source],
-            row[target],
-            pair,
-            template=template,
-            max_length=config.max_length,
-        )
-        for row in texts
-    ]
+    return [encode(tokenizer, text[source], text[target], pair, **options) for text in texts]
 
 
 def chosen_rows(n: int, config: FinetuneConfig, pair: str, count: int) -> list[int]:
-    """Rows of the count-th micro-batch of a pair: a fresh permutation per epoch, without dropping
-    the last rows."""
-    first = count * config.batch_size
-    rows = []
-    for position in range(first, first + config.batch_size):
-        epoch, place = divmod(position, n)
-        rows.append(permutation(n, config.seed, pair, epoch)[place])
-    return rows
+    """Rows of the count-th micro-batch of a pair: each epoch is another order of all n."""
+    size = config.batch_size
+    places = (divmod(i, n) for i in range(count * size, (count + 1) * size))
+    return [permutation(n, config.seed, pair, epoch)[place] for epoch, place in places]
 
 
 @functools.lru_cache(64)
@@ -366,22 +282,16 @@ def permutation(n: int, seed: int, pair: str, epoch: int) -> list[int]:
 
 
 def generator(*key) -> torch.Generator:
-    """A generator seeded by the hash of `key` (Python's own hash differs from process to
-    process)."""
-    return torch.Generator().manual_seed(
-        int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:6], "big")
-    )
+    """A generator seeded by a hash of `key`; Python's own differs from process to process."""
+    seed = hashlib.sha256(repr(key).encode()).digest()[:6]
+    return torch.Generator().manual_seed(int.from_bytes(seed, "big"))
 
 
 def learning_rate_factor(step: int, config: FinetuneConfig) -> float:
-    """Linear warm-up over `warmup` of the updates, then constant, linear or cosine decay towards
-    0."""
+    """Linear warm-up over `warmup` of the updates, then constant, linear or cosine towards 0."""
     warmup = max(1, round(config.warmup * config.updates)) if config.warmup else 0
     if step < warmup:
         return (step + 1) / warmup
     progress = (step - warmup) / max(1, config.updates - warmup)
-    return {
-        "constant": 1.0,
-        "linear": 1 - progress,
-        "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
-    }[config.schedule]
+    factors = {"constant": 1.0, "linear": 1 - progress}
+    return factors.get(config.schedule, 0.5 * (1 + math.cos(math.pi * progress)))
