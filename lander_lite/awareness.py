@@ -14,7 +14,8 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from .blocks import feed_forwards, fingerprint
-from .corpus import check_examples, check_pairs, cut_ids, encode, parse_pair, prompt_ids, texts
+from .config import parse_pair
+from .corpus import check_examples, check_pairs, encode, encode_sentences, texts
 from .hooks import (  # noqa: F401  (for probes/tokens.py)
     Site,
     evaluation_mode,
@@ -41,6 +42,11 @@ def chosen_views(model, layers):
 
 def frozen_evaluation(model):
     return evaluation_mode(model, gradients=True)
+
+
+def plain_ids(tokenizer, sentence, language, number, max_length):
+    (example,) = encode_sentences(tokenizer, [sentence], max_length, 2, name=f"'{language}'")
+    return example | {"labels": example["input_ids"]}
 
 
 @dataclass(eq=False)
@@ -70,17 +76,8 @@ class AwarenessScores:
 
     def select(self, languages: Sequence[str], layers: Sequence[int]) -> AwarenessScores:
         """The scores of some languages and layers. ValueError for one that is not there."""
-        for name, wanted, known in (
-            ("language", languages, self.languages),
-            ("layer", layers, self.layers),
-        ):
-            if missing := [x for x in wanted if x not in known]:
-                raise ValueError(
-                    f"{name} {missing[0]!r} was not scored; there are {', '.join(map(str, known))}."
-                )
-        rows = [self.languages.index(x) for x in languages]
-        columns = [self.layers.index(x) for x in layers]
-        values = self.values[rows][:, columns]
+        rows = _positions("language", languages, self.languages)
+        values = self.values[rows][:, _positions("layer", layers, self.layers)]
         return AwarenessScores(list(languages), list(layers), values, self.model, self.settings)
 
     def save(self, path: str | Path) -> None:
@@ -93,6 +90,14 @@ class AwarenessScores:
         """Read what `save` wrote. FileNotFoundError; ValueError for another content."""
         content, tensors = read_tensors(path, KIND)
         return cls(**tensors, **content)
+
+
+def _positions(name: str, wanted: Sequence, known: list) -> list[int]:
+    if missing := [x for x in wanted if x not in known]:
+        raise ValueError(
+            f"{name} {missing[0]!r} was not scored; there are {', '.join(map(str, known))}."
+        )
+    return [known.index(x) for x in wanted]
 
 
 def score_awareness(
@@ -138,48 +143,41 @@ def score_awareness(
     """
     layers = layers.selected if isinstance(layers, LayerScores) else layers
     chosen = sites(model, "pre_activation" if pre_activation else "neurons", layers)
-    groups = examples_of(
+    examples = examples_of(
         tokenizer, corpus, languages, text, pairs, max_sentences, max_length, template
     )
-    examples = {name: found for name, (_, found) in groups.items()}
     check_examples(model, examples, max_length, too_long)
     sentences = {name: len(found) for name, found in examples.items()}
-    total, mark, means = sum(sentences.values()), fingerprint(model), {}
+    total, options = sum(sentences.values()), {"batch_size": batch_size}
+    means, values = {}, []
     with tqdm(total=total, desc="neurons", unit="sentence", disable=not progress) as bar:
-        options = {"d_ff": mark["d_ff"], "batch_size": batch_size, "bar": bar}
         for name, found in examples.items():
             bar.set_postfix_str(name)
-            means[name] = mean_scores(model, tokenizer, chosen, found, **options)
-    values = []
+            means[name] = mean_scores(model, tokenizer, chosen, found, bar=bar, **options)
     for x in languages:
-        found = [means[name] for name, (members, _) in groups.items() if x in members]
-        values.append(torch.stack(found).mean(dim=0))
-    settings = {
-        "text": text,
-        "pairs": list(groups) if text == "translation" else None,
-        "pre_activation": pre_activation,
-        "template": template,
-        "max_length": max_length,
-        "sentences": sentences,
-    }
-    return AwarenessScores(list(languages), list(chosen), torch.stack(values), mark, settings)
+        names = [x] if text == "mono" else [pair for pair in means if x in parse_pair(pair)]
+        values.append(torch.stack([means[name] for name in names]).mean(dim=0))
+    pairs = list(means) if text == "translation" else None
+    settings = {"text": text, "pairs": pairs, "pre_activation": pre_activation}
+    settings |= {"template": template, "max_length": max_length, "sentences": sentences}
+    axes, values = (list(languages), list(chosen)), torch.stack(values)
+    return AwarenessScores(*axes, values, fingerprint(model), settings)
 
 
 def mean_scores(
-    model, tokenizer, chosen: dict[int, Site], examples: Sequence[dict], *, d_ff: int, **options
+    model, tokenizer, chosen: dict[int, Site], examples: Sequence[dict], **options
 ) -> torch.Tensor:
     """Mean over sentences of the mean over tokens of |h · dL/dh|, float32 [layer, d_ff] on the CPU.
     Options as in `hooks.read`."""
 
     def summed(batch: dict[str, torch.Tensor]) -> torch.Tensor:
         weights, found = token_weights(batch), []
-        for h, gradient in zip(*neurons_and_gradients(model, chosen, batch), strict=True):
+        for h, gradient in zip(*neurons_and_gradients(model, chosen, batch)):
             effect = (h.detach().float() * gradient.float()).abs()
             found.append(torch.einsum("stn,st->n", effect, weights.to(effect.device)).cpu())
         return torch.stack(found)
 
-    zero = torch.zeros(len(chosen), d_ff)
-    return read_mean(model, tokenizer, examples, summed, zero, gradients=True, **options)
+    return read_mean(model, tokenizer, examples, summed, gradients=True, **options)
 
 
 def neurons_and_gradients(
@@ -198,63 +196,42 @@ def neurons_and_gradients(
 
 
 def examples_of(
-    tokenizer, corpus, languages, text, pairs, max_sentences, max_length, template
-) -> dict[str, tuple[list[str], list[dict]]]:
-    """{language or pair: (the languages it counts for, its encoded examples)}. Arguments and errors
-    as in `score_awareness`."""
+    tokenizer, corpus, languages, text, pairs, max_sentences, max_length, template=None
+) -> dict[str, list[dict]]:
+    """{language or pair: its encoded examples}. Arguments and errors as in `score_awareness`."""
     if isinstance(languages, str) or not languages or len(set(languages)) != len(languages):
         raise ValueError(
             f"languages = {languages!r}: give a list of different codes, such as ['en', 'de']."
         )
+    groups = {}
     if text == "mono":
-        return _monolingual(tokenizer, corpus, languages, max_sentences, max_length)
+        for x in languages:
+            sentences = texts(corpus, x)[:max_sentences]
+            if not sentences:
+                raise ValueError(
+                    f"no sentences of '{x}' to score: the corpus has none or max_sentences is 0."
+                )
+            # a loss needs two tokens
+            groups[x] = encode_sentences(tokenizer, sentences, max_length, 2, name=f"'{x}'")
+        return groups
     if text != "translation":
         raise ValueError(f"text = '{text}' is unknown: use 'mono' or 'translation'.")
     pairs = list(pairs or [pair for x in languages if x != "en" for pair in (f"en-{x}", f"{x}-en")])
     check_pairs(corpus, pairs, tokenizer)
-    members = {pair: [x for x in parse_pair(pair) if x in languages] for pair in pairs}
     for x in languages:
-        if not any(x in names for names in members.values()):
+        if not any(x in parse_pair(pair) for pair in pairs):
             known = ", ".join(pairs)
             raise ValueError(
                 f"no pair contains '{x}', so it has no score: add one to pairs ({known})."
             )
-    rows, groups = first_rows(corpus, max_sentences), {}
-    for pair, names in members.items():
-        if names:
-            source, target = parse_pair(pair)
-            options = {"template": template, "max_length": max_length}
-            found = [encode(tokenizer, row[source], row[target], pair, **options) for row in rows]
-            groups[pair] = names, found
+    rows = first_rows(corpus, max_sentences)
+    options = {"template": template, "max_length": max_length}
+    for pair in pairs:
+        source, target = parse_pair(pair)
+        if source in languages or target in languages:
+            sides = [(row[source], row[target]) for row in rows]
+            groups[pair] = [encode(tokenizer, *both, pair, **options) for both in sides]
     return groups
-
-
-def _monolingual(tokenizer, corpus, languages, max_sentences, max_length) -> dict:
-    """`examples_of` a language's own sentences."""
-    sentences = {}
-    for x in languages:
-        found = corpus[x] if isinstance(corpus, Mapping) else texts(corpus, x)
-        sentences[x] = found[:max_sentences]
-        if not sentences[x]:
-            raise ValueError(
-                f"no sentences of '{x}' to score: the corpus has none or max_sentences is 0."
-            )
-    return {
-        x: ([x], [plain_ids(tokenizer, s, x, n, max_length) for n, s in enumerate(found)])
-        for x, found in sentences.items()
-    }
-
-
-def plain_ids(tokenizer, sentence: str, language: str, number: int, max_length: int) -> dict:
-    """One sentence, {"input_ids", "labels"} [token], at most max_length tokens. ValueError that
-    names its number for fewer than two."""
-    example = cut_ids(prompt_ids(tokenizer, sentence), max_length)
-    if len(ids := example["input_ids"]) < 2:
-        raise ValueError(
-            f"'{language}', sentence {number}: {len(ids)} tokens in {sentence!r}, but a loss "
-            f"needs two. Remove it."
-        )
-    return example | {"labels": ids}
 
 
 # ---------------------------------------------------------------- exact ablation
@@ -276,24 +253,23 @@ def exact_ablation(
     """|L(h_i = 0) - L(h_i)| for chosen neurons (LANDeRMT eq. 3), each switched off at all tokens of
     a sentence at once.
 
-    The unit is that of `score_awareness`, whose absolute value is per token: it bounds the
-    first-order part of this one from above, because here opposite signs within a sentence cancel.
+    In the unit of `score_awareness`, whose absolute value is per token: it bounds the first-order
+    part of this one from above, because here opposite signs within a sentence cancel.
 
     Args:
         signed: do not take the absolute value of a sentence's change.
-        neurons_per_pass: so many copies of a batch go through one pass, each without one neuron.
+        neurons_per_pass: so many copies of a batch make one pass, each without one neuron.
 
-    Returns: float32 [len(neurons)], nats per token: a sentence's summed change is divided by its
-        number of tokens, then the absolute value is averaged over sentences.
-    Raises: ValueError for a layer or a neuron out of range; KeyError for a language that the corpus
-        lacks.
+    Returns: float32 [neuron], nats: the change of a sentence's summed loss, divided by its number
+        of tokens, absolute, averaged over sentences.
+    Raises: ValueError for a layer or neuron out of range; KeyError for a language without text.
     """
     site, d_ff = sites(model, "neurons", [layer]), feed_forwards(model)[layer].d_ff
     neurons = torch.as_tensor(neurons).long().flatten()
     if len(neurons) == 0 or not 0 <= int(neurons.min()) <= int(neurons.max()) < d_ff:
         raise ValueError(f"neurons must be a non-empty list of indices in 0 … {d_ff - 1}.")
-    groups = _monolingual(tokenizer, corpus, [language], max_sentences, max_length)
-    _, examples = groups[language]
+    found = examples_of(tokenizer, corpus, [language], "mono", None, max_sentences, max_length)
+    examples = found[language]
 
     def changes(batch: dict[str, torch.Tensor]) -> torch.Tensor:
         before, found = sentence_losses(model, batch), []
@@ -315,7 +291,7 @@ def _losses_without(model, site: dict[int, Site], batch: dict, off: torch.Tensor
 
     def switch_off(layer: int, h: torch.Tensor) -> torch.Tensor:  # (copy · sentence, token, d_ff)
         h = h.clone()
-        for part, neuron in zip(h.chunk(len(off)), off.tolist(), strict=True):
+        for part, neuron in zip(h.chunk(len(off)), off.tolist()):
             part[..., neuron] = 0
         return h
 

@@ -27,12 +27,10 @@ class Site(NamedTuple):
     is_input: bool
 
 
-SITES = {
-    "neurons": lambda model: [Site(view.down, True) for view in feed_forwards(model)],
-    "pre_activation": lambda model: [
-        Site(view.up if view.gate is None else view.gate, False) for view in feed_forwards(model)
-    ],
-    "residual": lambda model: [Site(block, False) for block in decoder_blocks(model)],
+SITES = {  # {name: (the modules, one a block; whether the value is their input)}
+    "neurons": (lambda model: [view.down for view in feed_forwards(model)], True),
+    "pre_activation": (lambda model: [v.gate or v.up for v in feed_forwards(model)], False),
+    "residual": (decoder_blocks, False),
 }
 
 
@@ -45,11 +43,12 @@ def sites(model: nn.Module, at: str, layers: Sequence[int] | None = None) -> dic
 
     Raises: ValueError for no layer or one out of range.
     """
-    found = SITES[at](model)
-    chosen = sorted({int(layer) for layer in (range(len(found)) if layers is None else layers)})
-    if not chosen or chosen[0] < 0 or chosen[-1] >= len(found):
-        raise ValueError(f"layers {chosen}: choose at least one block in 0 … {len(found) - 1}.")
-    return {layer: found[layer] for layer in chosen}
+    find, is_input = SITES[at]
+    modules = find(model)
+    chosen = sorted({int(layer) for layer in (range(len(modules)) if layers is None else layers)})
+    if not chosen or chosen[0] < 0 or chosen[-1] >= len(modules):
+        raise ValueError(f"layers {chosen}: choose at least one block in 0 … {len(modules) - 1}.")
+    return {layer: Site(modules[layer], is_input) for layer in chosen}
 
 
 @contextmanager
@@ -84,16 +83,17 @@ def hooked(
 
 def without_head(model: nn.Module, batch: dict[str, torch.Tensor]) -> None:
     """Run the decoder alone: no logits, which would take the most memory."""
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    unwrap(model).base_model(**inputs, use_cache=False)
+    body = unwrap(model).base_model
+    body(batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
 
 
 def sentence_losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Summed cross-entropy of each sentence's next tokens, float32 [sentence]. Position t predicts
-    label t + 1: one shift."""
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    logits = model(**inputs, use_cache=False).logits[:, :-1].float()
-    labels = batch["labels"][:, 1:].to(logits.device)
+    label t + 1: one shift. Without "labels" every token is one."""
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    labels = batch["labels"] if "labels" in batch else ids.masked_fill(mask == 0, -100)
+    logits = model(ids, attention_mask=mask, use_cache=False).logits[:, :-1].float()
+    labels = labels[:, 1:].to(logits.device)
     return F.cross_entropy(logits.mT, labels, ignore_index=-100, reduction="none").sum(dim=1)
 
 
@@ -189,12 +189,12 @@ def read(
         )
 
 
-def read_mean(model, tokenizer, examples, step: Callable, zero: torch.Tensor, **options):
-    """The mean over examples of what step(batch) sums over its batch, like the tensor `zero`;
-    several processes share the examples. Options as in `read`."""
-    total = zero.clone()
-    for _, result in read(model, tokenizer, own_part(examples), step, **options):
-        total += result
+def read_mean(model, tokenizer, examples: Sequence, step: Callable, **options) -> torch.Tensor:
+    """The mean over examples of step(batch), a sum over its batch; several processes share the
+    examples. Options as in `read`."""
+    part = own_part(examples)  # may be empty; then one example gives the sum's shape
+    results = read(model, tokenizer, part or examples[:1], step, **options)
+    total = sum(result for _, result in results) * bool(part)
     return add_up(total) / len(examples)
 
 

@@ -15,7 +15,8 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from .blocks import decoder_blocks
-from .corpus import check_examples, check_pairs, encode, parse_pair
+from .config import parse_pair
+from .corpus import check_examples, check_pairs, encode
 from .hooks import observe, read_mean, sites, token_weights
 from .io import write_text
 
@@ -60,12 +61,11 @@ class LayerScores:
 
         Raises: ValueError for k outside 1 … n_layers - 1 or an unknown measure.
         """
-        return self._largest(self._measure(by).mean(dim=0), k)
+        return _largest(self._measure(by).mean(dim=0), k)
 
     def per_pair(self, k: int, by: str | None = None) -> dict[str, list[int]]:
         """{pair: its own top k blocks}; arguments and errors as in `top`."""
-        rows = zip(self.pairs, self._measure(by), strict=True)
-        return {pair: self._largest(row, k) for pair, row in rows}
+        return {pair: _largest(row, k) for pair, row in zip(self.pairs, self._measure(by))}
 
     def _measure(self, by: str | None) -> torch.Tensor:
         by = MEASURES[self.method] if by is None else by
@@ -73,19 +73,10 @@ class LayerScores:
             raise ValueError(f"by = '{by}' is unknown: use {', '.join(MEASURES.values())}.")
         return getattr(self, by).double()
 
-    @staticmethod
-    def _largest(values: torch.Tensor, k: int) -> list[int]:
-        check_k(k, len(values) + 1)
-        order = values.argsort(descending=True, stable=True)[:k]
-        return sorted(int(column) + 1 for column in order)
-
     def save(self, path: str | Path) -> None:
         """Write JSON, atomically."""
-        content = {
-            name: getattr(self, name) for name in ("pairs", "selected", "method", "settings")
-        }
-        content |= {name: getattr(self, name).tolist() for name in TENSORS}
-        write_text(path, json.dumps({"kind": KIND, **content}, indent=1))
+        tensors = {name: getattr(self, name).tolist() for name in TENSORS}
+        write_text(path, json.dumps({"kind": KIND, **vars(self), **tensors}, indent=1))
 
     @classmethod
     def load(cls, path: str | Path) -> LayerScores:
@@ -97,6 +88,12 @@ class LayerScores:
         if not isinstance(content, dict) or content.pop("kind", None) != KIND:
             raise ValueError(f"{path} holds no layer scores; `detect_layers(…).save` writes them.")
         return cls(**content | {name: torch.tensor(content[name]) for name in TENSORS})
+
+
+def _largest(values: torch.Tensor, k: int) -> list[int]:
+    check_k(k, len(values) + 1)
+    order = values.argsort(descending=True, stable=True)[:k]
+    return sorted(int(column) + 1 for column in order)
 
 
 def check_k(k: int, n_layers: int) -> None:
@@ -138,15 +135,13 @@ def detect_layers(
     Raises: ValueError for k out of range, an unknown method, a pair that the corpus cannot serve;
         all before the first pass.
     """
-    n_layers = len(decoder_blocks(model))
-    check_k(k, n_layers)
+    check_k(k, len(decoder_blocks(model)))
     if method not in MEASURES:
         raise ValueError(f"method = '{method}' is unknown: use {', '.join(MEASURES)}.")
     check_pairs(corpus, pairs, tokenizer)
-    rows, prompts = first_rows(corpus, max_sentences), {}
-    for pair in pairs:
-        options = {"template": template, "max_length": max_length}
-        prompts[pair] = [_teacher_forced(tokenizer, row, pair, options) for row in rows]
+    rows = first_rows(corpus, max_sentences)
+    options = {"template": template, "max_length": max_length}
+    prompts = {x: [_teacher_forced(tokenizer, row, x, **options) for row in rows] for x in pairs}
     check_examples(model, prompts, max_length, too_long)
     total, means = len(rows) * len(pairs), []
     with tqdm(total=total, desc="layers", unit="prompt", disable=not progress) as bar:
@@ -156,12 +151,7 @@ def detect_layers(
     activation, absolute, cosine = torch.stack(means, dim=1)
     delta = activation.diff(dim=1).abs()
     tensors = [x.float() for x in (activation, delta, absolute[:, 1:], cosine[:, 1:])]
-    settings = {
-        "max_sentences": max_sentences,
-        "n_sentences": len(rows),
-        "template": template,
-        "max_length": max_length,
-    }
+    settings = {"max_sentences": max_sentences, "n_sentences": len(rows), **options}
     scores = LayerScores(list(pairs), *tensors, method=method, settings=settings)
     scores.selected = scores.top(k)
     return scores
@@ -175,7 +165,7 @@ def first_rows(corpus: Dataset, n: int | None) -> list[dict[str, str]]:
     return rows
 
 
-def _teacher_forced(tokenizer, row: dict, pair: str, options: dict) -> dict:
+def _teacher_forced(tokenizer, row: dict, pair: str, **options) -> dict:
     source, target = parse_pair(pair)
     example = encode(tokenizer, row[source], row[target], pair, **options)
     ids = example.pop("input_ids")
@@ -196,13 +186,11 @@ def _mean_changes(model, tokenizer, prompts: list[dict], batch_size: int, bar) -
             before = previous.pop().to(hidden.device) if previous else hidden
             previous.append(hidden)
             cosine = torch.cosine_similarity(hidden, before, dim=-1)
-            values = torch.stack(
-                [hidden.mean(dim=-1), (hidden - before).abs().mean(dim=-1), 1 - cosine]
-            )
+            change = (hidden - before).abs()
+            values = torch.stack([hidden.mean(dim=-1), change.mean(dim=-1), 1 - cosine])
             return (values * weights.to(hidden.device)).sum(dim=(1, 2)).double().cpu()
 
         found, _ = observe(model, blocks, batch, sums)
         return torch.stack(list(found.values()), dim=1)
 
-    zero = torch.zeros(3, len(blocks), dtype=torch.float64)
-    return read_mean(model, tokenizer, prompts, summed, zero, batch_size=batch_size, bar=bar)
+    return read_mean(model, tokenizer, prompts, summed, batch_size=batch_size, bar=bar)

@@ -161,13 +161,13 @@ def medians(actions: dict, repeats: int) -> dict[str, float]:
 
 def scoring(kind: str, repeats: int) -> list[tuple]:
     model, (_, tokenizer), data = build(kind), load_model("tiny-bloom"), batch()
-    chosen, d_ff = sites_of(model, "neurons"), feed_forwards(model)[0].d_ff
+    chosen = sites_of(model, "neurons")
     rows = [{"input_ids": row["input_ids"], "labels": row["input_ids"]} for row in examples()]
     trained, frozen = copy.deepcopy(model), copy.deepcopy(model).requires_grad_(False)
     data["labels"] = data["input_ids"]
 
     def score():
-        mean_scores(model, tokenizer, chosen, rows, d_ff=d_ff, batch_size=BATCH)
+        mean_scores(model, tokenizer, chosen, rows, batch_size=BATCH)
 
     def activations():
         embedded = frozen.get_input_embeddings()(data["input_ids"]).requires_grad_(True)
@@ -187,7 +187,7 @@ def scoring(kind: str, repeats: int) -> list[tuple]:
     for n in (16, 160):
         many = [{"input_ids": row["input_ids"], "labels": row["input_ids"]} for row in examples(n)]
         start = time.perf_counter()
-        mean_scores(model, tokenizer, chosen, many, d_ff=d_ff, batch_size=BATCH)
+        mean_scores(model, tokenizer, chosen, many, batch_size=BATCH)
         seconds[n] = (time.perf_counter() - start) / n
     return [
         (
