@@ -25,10 +25,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary.touch(exist_ok=False)
+    mode = temporary.stat().st_mode
     try:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        temporary.chmod(mode)  # safetensors makes files that only their owner can read
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -144,7 +147,9 @@ def replace_folder(new: Path, folder: Path) -> None:
 
 
 def repair_folder(folder: Path) -> None:
-    """Undo a `replace_folder` that was killed between its renames."""
-    old = folder.with_name(f".{folder.name}.old")
-    if old.is_dir() and not folder.exists():
-        os.replace(old, folder)
+    """Finish a `replace_folder` from `.NAME.new` that was killed on its way."""
+    new, old = (folder.with_name(f".{folder.name}.{age}") for age in ("new", "old"))
+    if old.exists() and not folder.exists():  # moved aside, so the new one was finished
+        os.replace(new if new.exists() else old, folder)
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
