@@ -7,7 +7,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lander_lite import config as config_module
-from lander_lite.config import LanderConfig, data_dir, profiles, resolve
+from lander_lite.config import DEFAULT_ROUTING, ROUTINGS, LanderConfig, data_dir, profiles, resolve
+from lander_lite.routing import ROUTINGS as ROUTES
 
 # published parameter counts
 PARAMETERS = {
@@ -100,6 +101,8 @@ def test_tiny_profiles_find_their_files_from_any_folder(tmp_path, monkeypatch):
         ("categories.normalize", "rank", "rank"),
         ("categories.normalize", "false", False),
         ("tuning.other_specific", "null", None),
+        ("tuning.dtype", "none", None),
+        ("tuning.dtype", "bfloat16", "bfloat16"),
         ("finetune.mixed_precision", "no", "no"),
         ("seed", "7", 7),
     ],
@@ -129,6 +132,10 @@ def test_overrides_are_converted(key, text, value):
         ("corpus.pairs", "en-en", "'en-en'"),
         ("finetune.mixed_precision", False, "quote it"),
         ("layers", 4, "is a section"),
+        ("layers.k", "1e400", "expected int"),
+        ("layers.k", 10**400, "expected int"),
+        ("tuning.dtype", "float64", "choose one of None, float32"),
+        ("evaluate.bootstrap", -1, "evaluate.bootstrap = -1 must be at least 0"),
         ("seed.value", 4, "single value"),
         ("categories.epsilon", "0", "0..1"),
         ("categories.epsilon", 1, "0..1"),
@@ -156,6 +163,11 @@ def test_another_model_is_not_held_to_the_profiles_sizes():
         "tiny-bloom", **{"model.name_or_path": "bigscience/bloom-560m", "layers.k": 12}
     )
     assert config.layers.k == 12 and config.model.architecture == {}
+
+
+def test_the_default_of_routing_is_said_once():
+    assert ROUTINGS == ROUTES and DEFAULT_ROUTING in ROUTINGS
+    assert LanderConfig().tuning.routing == DEFAULT_ROUTING == "learned"
 
 
 def test_both_quantisations_exclude_each_other():

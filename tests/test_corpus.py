@@ -12,6 +12,7 @@ from lander_lite.corpus import (
     check_pairs,
     collate,
     encode,
+    encode_sentences,
     languages_of,
     load_corpus,
     load_mono,
@@ -348,3 +349,21 @@ def test_batches_cover_everything_longest_first():
         i for batch in grouped for i in batch
     ) == list(range(6))
     assert lengths == sorted(lengths, reverse=True)
+
+
+def test_sentences_to_measure_are_cut_and_the_empty_one_is_named(tokenizer):
+    first, second = encode_sentences(tokenizer, ["abc", "abcdef"], 4)
+    assert first == {"input_ids": prompt_ids(tokenizer, "abc")}
+    assert second == {"input_ids": prompt_ids(tokenizer, "abcdef")[:4], "cut": True}
+    assert "cut" not in encode_sentences(tokenizer, ["a" * 500], None)[0]
+    with pytest.raises(ValueError, match="^text, sentence 1 has no tokens, but needs 1: ''"):
+        encode_sentences(tokenizer, ["a", ""], 4)
+    with pytest.raises(ValueError, match="^'de', sentence 0 has 1 tokens, but needs 2: 'a'"):
+        encode_sentences(tokenizer, ["a"], 4, minimum=2, name="'de'")
+
+
+def test_plain_text_is_read_like_a_corpus(corpus):
+    mono = {"zh": ["狗"], "en": ["a dog"]}
+    assert languages_of(mono) == ["zh", "en"] and texts(mono, "en") == ["a dog"]
+    with pytest.raises(KeyError, match="no 'de'; it has zh, en"):
+        texts(mono, "de")

@@ -1,0 +1,77 @@
+"""io.py: files whole or not at all, the same bytes for the same content, and what was made with
+something else."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lander_lite.io import read_tensors, refuse_other, write_tensors, write_text
+from lander_lite.neurons import NeuronSets
+
+SAVE = """
+import sys
+from lander_lite.neurons import NeuronSets
+for path in sys.argv[1:]:
+    specific = {"en": {0: [2]}, "de": {2: [7]}}
+    sets = NeuronSets([0, 2], ["en", "de"], {0: [1], 2: [3, 4]}, specific, 10, method="by hand")
+    sets.save(path)
+"""
+
+
+def test_two_processes_write_the_same_bytes(tmp_path):
+    paths = [tmp_path / f"{i}.safetensors" for i in range(8)]
+    for mine in (paths[:4], paths[4:]):
+        subprocess.run([sys.executable, "-c", SAVE, *map(str, mine)], check=True)
+    assert len({path.read_bytes() for path in paths}) == 1
+    assert NeuronSets.load(paths[0]).specific["de"][2].tolist() == [7]
+
+
+def test_files_with_two_metadata_keys_can_be_read(tmp_path):
+    old, new = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
+    save_file(
+        {"x": torch.arange(3)},
+        old,
+        metadata={"kind": "lander_lite.Test/1", "content": json.dumps({"a": [1]})},
+    )
+    write_tensors(new, "lander_lite.Test/1", {"x": torch.arange(3)}, {"a": [1]})
+    for path in (old, new):
+        content, tensors = read_tensors(path, "lander_lite.Test/1")
+        assert content == {"a": [1]} and tensors["x"].tolist() == [0, 1, 2]
+        with pytest.raises(ValueError, match="holds lander_lite.Test/1, not lander_lite.Other/1"):
+            read_tensors(path, "lander_lite.Other/1")
+    save_file({"x": torch.arange(3)}, old, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="something else"):
+        read_tensors(old, "lander_lite.Test/1")
+
+
+@pytest.mark.parametrize("view", [lambda x: x[1], lambda x: x.T, lambda x: x[:1].expand(3, 4)])
+def test_views_are_written_as_what_they_show(tmp_path, view):
+    x = torch.arange(12.0).view(3, 4)
+    write_tensors(
+        tmp_path / "x.safetensors", "lander_lite.Test/1", {"x": view(x), "rest": x[2]}, {}
+    )
+    _, tensors = read_tensors(tmp_path / "x.safetensors", "lander_lite.Test/1")
+    assert torch.equal(tensors["x"], view(x)) and torch.equal(tensors["rest"], x[2])
+
+
+def test_files_are_readable_as_any_other_new_file(tmp_path):
+    (tmp_path / "plain").write_text("")
+    write_text(tmp_path / "deep" / "text", "ä")
+    write_tensors(tmp_path / "deep" / "tensors", "lander_lite.Test/1", {"x": torch.zeros(1)}, {})
+    modes = {path.stat().st_mode for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(modes) == 1 and sorted(os.listdir(tmp_path / "deep")) == ["tensors", "text"]
+
+
+def test_what_was_made_with_something_else_is_refused():
+    refuse_other({"seed": 1, "corpus": "a"}, {"seed": 1}, "here", "remove it")
+    with pytest.raises(ValueError) as error:
+        refuse_other({"seed": 1}, {"seed": 1, "corpus": "b"}, "results.json", "remove it")
+    expected = "results.json was made with another corpus (None, now b); remove it"
+    assert str(error.value) == expected
+    with pytest.raises(ValueError, match="^run holds a run with another k .2, now 3.; go$"):
+        refuse_other({"k": 2}, {"k": 3}, "run", "go", was="holds a run")
