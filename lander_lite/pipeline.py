@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from .config import LanderConfig, resolve
 from .corpus import check_pairs, languages_of, load_corpus
 from .evaluation import evaluate, translate
 from .hooks import is_main, wait, world
-from .io import repair_folder, replace_folder, write_text
+from .io import repair_folder, write_text
 from .layers import LayerScores, detect_layers
 from .model import load_model, model_source
 from .neurons import NeuronSets, categorize, random_neurons, xie_split
@@ -189,12 +188,8 @@ class Run:
         checkpoints = self.folder / "checkpoints" / f"{sets.hash()}-{c.tuning.routing}"
         data = (self.train, pairs, c.finetune)
         log = finetune(lander, tokenizer, *data, output_dir=checkpoints, template=c.corpus.template)
-        new = self.folder / ".lander.new"
+        lander.save_pretrained(self.folder / "lander", is_main_process=is_main())
         if is_main():
-            shutil.rmtree(new, ignore_errors=True)
-        lander.save_pretrained(new)
-        if is_main():
-            replace_folder(new, self.folder / "lander")
             write_text(self.folder / "training.json", json.dumps(log, indent=1) + "\n")
         wait()
         self.tuned = lander, tokenizer

@@ -1,38 +1,38 @@
-"""__main__.py, steps.py and runner.py: the command line on a tiny random model, and lessons that
-run or fail."""
+"""cli.py, pipeline.py, course/: the command line on a tiny random model, lessons that run or fail,
+their explorers."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
+from peft import PeftModel
 
 from lander_lite.cli import main
 from lander_lite.config import LanderConfig
 from lander_lite.course import notebooks as runner
+from lander_lite.course import widgets
+from lander_lite.io import replace_folder
+from lander_lite.layers import detect_layers
 from lander_lite.neighbours.lape import lape
 from lander_lite.neurons import NeuronSets
 from lander_lite.pipeline import Run, corpora, pair_table, use_corpus
 from lander_lite.reproduction.tables import find_results
 from lander_lite.tuner.model import LanderModel
 
-SHORT = [
-    "--set",
-    "finetune.updates=2",
-    "--set",
-    "finetune.batch_size=2",
-    "--set",
-    "evaluate.bootstrap=10",
-    "--set",
-    "finetune.progress=false",
-    "--set",
-    "evaluate.max_new_tokens=4",
-    "--set",
-    "layers.k=2",
-    "--pairs",
-    "en-de,de-en",
-]
+SETTINGS = {
+    "finetune.updates": 2,
+    "finetune.batch_size": 2,
+    "finetune.progress": "false",
+    "evaluate.bootstrap": 10,
+    "evaluate.max_new_tokens": 4,
+    "layers.k": 2,
+}
+SHORT = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
+SHORT += ["--pairs", "en-de,de-en"]
 
 
 @pytest.fixture
@@ -84,12 +84,9 @@ def test_steps_alone_give_the_files_of_run(world, tmp_path):
     assert main(["detect", *settings]) == 0
     for step in ("score", "categorize", "finetune", "evaluate"):
         assert main([step, "--output-dir", str(alone)]) == 0  # the folder's own config.yaml
-    for name in (
-        "layers.json",
-        "scores.safetensors",
-        "neurons.safetensors",
-        "lander/lander_model.safetensors",
-    ):
+    tensors = sorted(path.relative_to(folder) for path in folder.glob("lander/*.safetensors"))
+    assert tensors and (folder / "lander" / "adapter_config.json").is_file()
+    for name in ("layers.json", "scores.safetensors", "neurons.safetensors", *tensors):
         assert (alone / name).read_bytes() == (folder / name).read_bytes(), name
     first, second = (
         json.loads((path / "results.json").read_text(encoding="utf-8")) for path in (folder, alone)
@@ -156,6 +153,55 @@ def test_the_base_model_stays_untouched_by_tuning(world):
     tuned, base = run.tuned[0], run.base[0]
     assert isinstance(tuned, LanderModel) and tuned.base_model is not base
     assert not any("slices" in name for name, _ in base.named_parameters())
+
+
+# ---------------------------------------------------------------- the folder of the tuned model
+def test_a_failed_save_leaves_the_tuned_model_as_it_was(world, monkeypatch):
+    settings, folder = world
+    assert main(["run", *settings]) == 0
+    before = {path.name: path.read_bytes() for path in (folder / "lander").iterdir()}
+
+    def save(self, path, **_):
+        Path(path).mkdir()
+        (Path(path) / "half").touch()
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(PeftModel, "save_pretrained", save)
+    with pytest.raises(OSError, match="no space"):
+        main(["finetune", "--output-dir", str(folder), "--set", "tuning.routing=none"])
+    assert {path.name: path.read_bytes() for path in (folder / "lander").iterdir()} == before
+    monkeypatch.undo()
+    assert main(["finetune", "--output-dir", str(folder), "--set", "tuning.routing=none"]) == 0
+    after = {path.name: path.read_bytes() for path in (folder / "lander").iterdir()}
+    assert after.keys() == before.keys() and after != before
+    assert not list(folder.glob(".lander.*"))
+
+
+KILLED = [
+    # (name: content) before, and what repair must leave in its place
+    ({"lander": "old", ".lander.new": "half"}, "old"),  # while the new one was written
+    ({".lander.old": "old", ".lander.new": "new"}, "new"),  # between the renames
+    ({".lander.old": "old"}, "old"),
+    ({"lander": "new", ".lander.old": "old"}, "new"),  # before the old one was removed
+    ({".lander.new": "half"}, None),  # the first one, never finished
+]
+
+
+@pytest.mark.parametrize("folders, expected", KILLED)
+def test_a_save_that_was_killed_is_repaired_when_the_run_starts(tmp_path, folders, expected):
+    for name, content in folders.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(content)
+    Run(LanderConfig(), tmp_path)
+    found = tmp_path / "lander" / "file"
+    assert (found.read_text() if found.exists() else None) == expected
+    assert not (tmp_path / ".lander.old").exists()
+    new = tmp_path / ".lander.new"  # and the next save starts from here
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    (new / "file").write_text("next")
+    replace_folder(new, tmp_path / "lander")
+    assert found.read_text() == "next" and [path.name for path in tmp_path.iterdir()] == ["lander"]
 
 
 @pytest.mark.parametrize(
@@ -268,6 +314,35 @@ def test_a_given_corpus_brings_its_own_test_part_and_languages(tmp_path, corpus)
 
 
 # ---------------------------------------------------------------- lessons
+def test_an_explorer_draws_at_once_and_when_a_control_moves(monkeypatch, bloom, tokenizer, corpus):
+    scores = detect_layers(bloom, tokenizer, corpus, ["en-de", "de-en"], k=2, progress=False)
+    titles = []
+    monkeypatch.setattr(widgets, "picture", lambda title, size, plot: titles.append(title))
+    controls, _ = widgets.layer_explorer(scores).children
+    pair, measure, k = controls.children
+    pair.value, k.value = "de-en", 1
+    measure.value = "cosine"
+    chosen = [scores.top(2), scores.per_pair(2)["de-en"], scores.per_pair(1)["de-en"]]
+    chosen.append(scores.per_pair(1, "cosine")["de-en"])
+    heads = ["all pairs: the 2", *["de-en: the 2", "de-en: the 1", "de-en: the 1"]]
+    blocks = [", ".join(map(str, found)) for found in chosen]
+    assert titles == [f"{head} largest are blocks {text}" for head, text in zip(heads, blocks)]
+
+
+def test_an_explorer_in_a_lesson_leaves_nothing_in_the_saved_file(tmp_path):
+    code = """from lander_lite.course.widgets import explorer, picture
+import ipywidgets
+def draw(n):
+    print("drawn", n)
+    picture("title", (2, 2), lambda ax: ax.plot([0, n]))
+box = explorer(draw, n=ipywidgets.IntSlider(2))
+box.children[0].children[0].value = 3
+box"""
+    notebook, error = runner.execute(lesson(tmp_path / "00_box.ipynb", code, "print('after')"))
+    assert error is None and notebook.cells[0].outputs == []
+    assert notebook.cells[1].outputs[0].text == "after\n"
+
+
 def lesson(path, *sources):
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(source) for source in sources]
@@ -351,7 +426,8 @@ def test_tables_and_where_results_are_found(tmp_path):
 def test_a_run_shows_and_keeps_its_results_beside_the_stored_ones(tmp_path, capsys, monkeypatch):
     code = """import json, os, pathlib
 result = {
-    "method": "zero-shot", "profile": "tiny-bloom", "sentences": 7, "mean": {"bleu": 12.34, "chrf": 2.0}, "learning_rate": None}
+    "method": "zero-shot", "profile": "tiny-bloom", "sentences": 7, "learning_rate": None,
+    "mean": {"bleu": 12.34, "chrf": 2.0}}
 pathlib.Path(os.environ["LANDER_LITE_RUN"], "one.json").write_text(json.dumps(result))"""
     stored = {
         "method": "full",

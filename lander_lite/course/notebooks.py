@@ -39,7 +39,7 @@ def execute(path: Path) -> tuple[nbformat.NotebookNode, str | None]:
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
         record_timing=False,
-        store_widget_state=False,
+        store_widget_state=True,  # what an Output widget caught is kept there; `clean` drops it
         coalesce_streams=True,
         extra_arguments=["--IPKernelApp.log_level=ERROR"],  # no note on TCP encryption a lesson
     )
