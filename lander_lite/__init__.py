@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 
+from .tuner.registry import register_with_peft
+
 __version__ = "0.1.0"
 
 _MODULES = {
@@ -18,7 +20,6 @@ _MODULES = {
     "layers": ["detect_layers", "LayerScores"],
     "awareness": ["score_awareness", "AwarenessScores", "exact_ablation"],
     "neurons": ["NeuronSets", "categorize", "xie_split", "random_neurons"],
-    "tuner.layer": ["PartitionedFFN"],
     "tuner.model": ["LanderTuningConfig", "LanderModel", "get_lander_model"],
     "training.loop": ["finetune"],
     "evaluation": ["evaluate", "translate", "perplexity"],
@@ -41,3 +42,6 @@ def __getattr__(name: str):
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+register_with_peft()  # peft.PeftModel.from_pretrained knows our folders

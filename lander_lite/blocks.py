@@ -1,5 +1,5 @@
-"""One view of every decoder's feed-forward network, whatever its layers are called and however they
-are stored; structure.py finds them."""
+"""One view of every decoder's blocks and feed-forward networks, found by the shapes of their
+layers and not by names of classes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
+
+# of two layers d_model -> d_ff, the one that goes through the activation function
+GATE_NAMES = ("gate_proj", "gate", "w1", "linear_1")
+ACTIVATION_NAMES = ("act_fn", "act", "activation_fn", "activation", "gelu_impl")
+QUANTISED = ("Params4bit", "Int8Params")  # bitsandbytes' weights
 
 
 class Projection:
@@ -30,11 +35,8 @@ class Projection:
 
     @property
     def bias(self) -> torch.Tensor | None:
-        return (
-            self.module.bias
-            if self.rows is None or self.module.bias is None
-            else self.module.bias[self.rows]
-        )
+        bias = self.module.bias
+        return bias if self.rows is None or bias is None else bias[self.rows]
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x, self.weight, self.bias)
@@ -46,25 +48,24 @@ class Projection:
         return self.module.register_forward_pre_hook(hook)
 
     def register_forward_hook(self, hook: Callable):
-        """As nn.Module's; of a fused layer the hook sees, and may replace, its own part of the
-        output."""
+        """As nn.Module's; of a fused layer the hook sees, and may replace, its rows."""
         if self.rows is None:
             return self.module.register_forward_hook(hook)
 
-        def own_part(module, args, output):
-            part = hook(module, args, output[..., self.rows])
-            if part is None:
+        def hook_of_rows(module, args, output):
+            replaced = hook(module, args, output[..., self.rows])
+            if replaced is None:
                 return None
             output = output.clone()
-            output[..., self.rows] = part
+            output[..., self.rows] = replaced
             return output
 
-        return self.module.register_forward_hook(own_part)
+        return self.module.register_forward_hook(hook_of_rows)
 
 
 class Inline(nn.Module):
-    """A feed-forward network whose layers are children of the block itself (OPT, XGLM), as a module
-    of its own."""
+    """A feed-forward network whose layers are children of the block itself (OPT, XGLM), as a
+    module."""
 
     def __init__(self, up: nn.Module, act: Callable, down: nn.Module):
         super().__init__()
@@ -76,14 +77,18 @@ class Inline(nn.Module):
 
 @dataclass
 class FeedForward:
-    """One block's feed-forward network: `down(act(up(x)))`, or with a gate `down(act(gate(x)) *
-    up(x))`.
+    """One block's feed-forward network: `down(act(up(x)))`, or with a gate
+    `down(act(gate(x)) * up(x))`.
 
-    `name` is its module path in the unwrapped model and `parent.attribute` the place that holds it.
-    A neuron is one of the `d_ff` inputs of `down`: its row of `up` (and `gate`), its bias and its
-    column of `down`. up, gate and down are nn.Linear, or `Projection`s of other layers. Where the
-    layers are the block's own children, `parent` is the block, `module` an `Inline`, and `inline`
-    the names that up, the activation and down have in the block.
+    A neuron is one of the `d_ff` inputs of `down`: its row of `up` (and `gate`), its biases and its
+    column of `down`.
+
+    Attributes:
+        name: its module path in the unwrapped model; `parent.attribute` is the place that holds it.
+        module: what computes it; an `Inline` where the layers are the block's own children.
+        up, gate, down: nn.Linear, a quantised form of it, or a `Projection`; gate may be None.
+        act: the activation function, None if none was found.
+        inline: the names that up, the activation and down have in the block; () for a module.
     """
 
     name: str
@@ -98,61 +103,94 @@ class FeedForward:
     d_ff: int
     inline: tuple[str, ...] = ()
 
+    @property
+    def inner(self) -> dict[str, nn.Module | Projection]:
+        """{"up", "gate" if there is one}: the layers whose rows belong to neurons."""
+        layers = {"up": self.up, "gate": self.gate}
+        return {name: layer for name, layer in layers.items() if layer is not None}
+
+    @property
+    def quantised(self) -> bool:
+        """Whether a layer holds 4- or 8-bit weights."""
+        layers = (*self.inner.values(), self.down)
+        return any(type(layer.weight).__name__ in QUANTISED for layer in layers)
+
+    def neurons(self, x: torch.Tensor) -> torch.Tensor:
+        """The activations h (..., d_ff) that `down` reads; x is the input (..., d_model)."""
+        return self.act(self.up(x)) if self.gate is None else self.act(self.gate(x)) * self.up(x)
+
+    def after_down(self, output: torch.Tensor, residual: torch.Tensor | None = None):
+        """What the module does with the output of `down`: GPT-2 has a dropout at its end; BLOOM
+        adds the residual stream."""
+        for child in self.module.children():
+            if isinstance(child, nn.Dropout):
+                output = child(output)
+        if residual is None:
+            return output
+        dropout = getattr(self.module, "hidden_dropout", 0.0)
+        return residual + F.dropout(output, dropout, self.module.training)
+
     def replace(self, module: nn.Module) -> None:
-        """Put `module` where this feed-forward network is in the model; `self.module` puts the old
-        one back. ValueError where the block applies a dropout between the layers, for which a
-        module that takes their place has none."""
+        """Put `module` where this network is in the model; `self.module` puts it back.
+
+        Raises: ValueError where the block applies a dropout between the layers, for which a module
+            that takes their place has none.
+        """
         if not self.inline:
             setattr(self.parent, self.attribute, module)
             return
-        own = (self.module.up, self.module.act, self.module.down)
-        if module is not self.module and getattr(self.parent, "activation_dropout", 0):
+        back = module is self.module
+        if not back and getattr(self.parent, "activation_dropout", 0):
             raise ValueError(
-                f"{self.name}: its block has a dropout inside the feed-forward network; load it "
-                f"with activation_dropout=0."
+                f"{self.name}: its block has a dropout inside the feed-forward network; "
+                "load it with activation_dropout=0."
             )
-        for name, part in zip(
-            self.inline, own if module is self.module else (nn.Identity(), nn.Identity(), module)
-        ):
-            if not isinstance(part, nn.Module):
-                delattr(
-                    self.parent, name
-                )  # an activation that is a function comes back where nn.Identity stood
-            setattr(self.parent, name, part)
+        layers = (module.up, module.act, module.down) if back else (nn.Identity(), None, module)
+        for name, layer in zip(self.inline, layers):
+            layer = nn.Identity() if layer is None else layer
+            if not isinstance(layer, nn.Module):  # an activation function, where nn.Identity stood
+                delattr(self.parent, name)
+            setattr(self.parent, name, layer)
 
     def replace_part(self, part: str, module: nn.Module) -> None:
         """Put `module` in the place of "up", "gate" or "down"."""
         old = module_of(getattr(self, part))
         for holder in (self.parent, self.module) if self.inline else (self.module,):
-            setattr(
-                holder,
-                next(name for name, child in holder.named_children() if child is old),
-                module,
-            )
+            names = [name for name, child in holder.named_children() if child is old]
+            for name in names:
+                setattr(holder, name, module)
         setattr(self, part, module)
 
     def dequantise(self, dtype: torch.dtype) -> None:
-        """Put nn.Linear layers of the same values, in `dtype`, where bitsandbytes' 4-bit or 8-bit
-        ones are in the model: neurons can be cut out of these and trained."""
-        for name in ("up", "gate", "down"):
-            layer = getattr(self, name)
-            if layer is None or type(layer.weight).__name__ not in ("Params4bit", "Int8Params"):
+        """Put nn.Linear layers of the same values in the place of 4- and 8-bit ones."""
+        for part in (*self.inner, "down"):
+            layer = getattr(self, part)
+            if type(layer.weight).__name__ not in QUANTISED:
                 continue
-            from transformers.integrations.bitsandbytes import dequantize_bnb_weight
-
-            weight = dequantize_bnb_weight(layer.weight, getattr(layer, "state", None))
-            plain = nn.Linear(
-                layer.in_features,
-                layer.out_features,
-                layer.bias is not None,
-                device=weight.device,
-                dtype=dtype,
-            )
+            weight, bias = dense_weight(layer, self.name), layer.bias is not None
+            plain = nn.Linear(*reversed(weight.shape), bias, device=weight.device, dtype=dtype)
             with torch.no_grad():
                 plain.weight.copy_(weight)
-                if layer.bias is not None:
+                if bias:
                     plain.bias.copy_(layer.bias)
-            self.replace_part(name, plain.requires_grad_(False).train(layer.training))
+            self.replace_part(part, plain.requires_grad_(False).train(layer.training))
+
+
+def dense_weight(layer: nn.Module | Projection, name: str) -> torch.Tensor:
+    """The weight [out, in] of a layer in floating point, turned back if it is quantised.
+
+    Raises: ValueError for integers of another form than bitsandbytes'.
+    """
+    if type(layer.weight).__name__ in QUANTISED:
+        from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+
+        return dequantize_bnb_weight(layer.weight, getattr(layer, "state", None))
+    if layer.weight.dim() != 2 or not layer.weight.is_floating_point():
+        raise ValueError(
+            f"{name}: the weights are quantised to {layer.weight.dtype}; "
+            "load the model in float32 or bfloat16, or in bitsandbytes' 4 or 8 bits"
+        )
+    return layer.weight
 
 
 def module_of(part: nn.Module | Projection) -> nn.Module:
@@ -160,30 +198,15 @@ def module_of(part: nn.Module | Projection) -> nn.Module:
     return part.module if isinstance(part, Projection) else part
 
 
-GATE_NAMES = (
-    "gate_proj",
-    "gate",
-    "w1",
-    "linear_1",
-)  # of two d -> d_ff layers, the one that goes through the activation
-ACTIVATION_NAMES = ("act_fn", "act", "activation_fn", "activation", "gelu_impl")
-
-
+# ---------------------------------------------------------------- the model
 def unwrap(model: nn.Module) -> nn.Module:
-    """The transformers model inside a PEFT, Lander or accelerate wrapper (itself if there is
-    none)."""
+    """The transformers model inside a PEFT or accelerate wrapper (itself if there is none)."""
     while not isinstance(model, PreTrainedModel):
         if hasattr(model, "get_base_model"):
             inner = model.get_base_model()
         else:
-            inner = next(
-                (
-                    getattr(model, name)
-                    for name in ("base_model", "model", "module")
-                    if hasattr(model, name)
-                ),
-                None,
-            )
+            names = [name for name in ("base_model", "model", "module") if hasattr(model, name)]
+            inner = getattr(model, names[0]) if names else None
         if not isinstance(inner, nn.Module) or inner is model:
             return model
         model = inner
@@ -191,144 +214,112 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def decoder_blocks(model: nn.Module) -> list[nn.Module]:
-    """The decoder blocks in order: the longest ModuleList that lies in no other one. ValueError if
-    there is none."""
+    """The blocks in order: the longest ModuleList that lies in no other one.
+
+    Raises: ValueError if there is none.
+    """
     return list(_block_list(unwrap(model))[1])
 
 
 def _block_list(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    lists = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList)
-    ]
-    names = [name for name, _ in lists]
-    outer = [
-        (name, module)
-        for name, module in lists
-        if not any(name.startswith(f"{other}.") for other in names)
-    ]
+    lists = {name: m for name, m in model.named_modules() if isinstance(m, nn.ModuleList)}
+    outer = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
     if not outer:
         raise ValueError(
-            f"{type(model).__name__} has no ModuleList of blocks: only decoder-only transformers "
-            f"are supported."
+            f"{type(model).__name__} has no ModuleList of blocks: "
+            "only decoder-only transformers are supported."
         )
-    return max(outer, key=lambda item: len(item[1]))
+    longest = max(outer, key=lambda name: len(lists[name]))
+    return longest, lists[longest]
 
 
 def feed_forwards(model: nn.Module) -> list[FeedForward]:
-    """One FeedForward per block, found by shape: a module, or the block itself, with a layer d ->
-    d_ff (two if gated, or one d -> 2 d_ff with both) and a layer d_ff -> d.
+    """One view per block, found by shape: a module, or the block itself, with a layer d -> d_ff
+    (two if gated, or one d -> 2 d_ff with both) and a layer d_ff -> d.
 
-    Raises: ValueError that names the block and what was looked for, also for a mixture of experts.
+    Raises: ValueError that names the block and what was looked for, also for a mixture of experts
+        and for a model that is wrapped.
     """
     model = unwrap(model)
     prefix, layers = _block_list(model)
     config = model.config.get_text_config() if hasattr(model, "config") else None
     d_model = getattr(config, "hidden_size", None) or model.get_input_embeddings().weight.shape[1]
-    expected = next(
-        (
-            size
-            for key in ("intermediate_size", "ffn_dim")
-            if isinstance(size := getattr(config, key, None), int)
-        ),
-        4 * d_model,
-    )
-    found = []
-    for index, block in enumerate(layers):
-        parts = dict(block.named_modules())
-        if any(type(part).__name__ == "PartitionedFFN" for part in parts.values()):
-            raise ValueError(
-                f"{prefix}.{index} is wrapped by a LanderModel, which may reorder its neurons: "
-                f"call unload() first."
-            )
-        if any(name.rpartition(".")[2] == "experts" for name in parts):
-            raise ValueError(
-                f"{prefix}.{index} ({type(block).__name__}) is a mixture of experts: there is no "
-                f"one feed-forward network."
-            )
-        candidates = [
-            ff
-            for name, part in parts.items()
-            if (ff := _as_feed_forward(name, part, d_model)) is not None
-        ]
-        if not candidates:
-            raise ValueError(
-                f"{prefix}.{index} ({type(block).__name__}): no feed-forward network found. "
-                f"Looked for a module, or the block "
-                f"itself, whose direct children are a linear layer {d_model} -> d_ff (or two, for "
-                f"gate and up; or one {d_model} -> 2 d_ff "
-                f"with both) and a linear layer d_ff -> {d_model}."
-            )
-        # adapters have the same form as the feed-forward network, and so may queries and
-        # attention's output, which have no activation
-        best = max(candidates, key=lambda ff: (ff.act is not None, ff.d_ff == expected, ff.d_ff))
-        path = f"{prefix}.{index}.{best.name}".rstrip(".")
-        if best.inline:
-            best.name, best.parent, best.attribute = (
-                f"{path}.{best.inline[-1]}",
-                block,
-                best.inline[-1],
-            )
-        else:
-            best.name, (parent, _, best.attribute) = path, path.rpartition(".")
-            best.parent = model.get_submodule(parent)
-        found.append(best)
-    return found
+    sizes_in_config = (getattr(config, key, None) for key in ("intermediate_size", "ffn_dim"))
+    expected = next((size for size in sizes_in_config if isinstance(size, int)), 4 * d_model)
+    return [
+        _feed_forward(model, f"{prefix}.{index}", block, d_model, expected)
+        for index, block in enumerate(layers)
+    ]
+
+
+def _feed_forward(model, path: str, block: nn.Module, d_model: int, expected: int) -> FeedForward:
+    parts = dict(block.named_modules())
+    if any(type(part).__name__ == "LanderLayer" for part in parts.values()):
+        raise ValueError(
+            f"{path} is wrapped by a LanderModel, whose tuned neurons lie elsewhere: "
+            "call unload() or merge_and_unload() first."
+        )
+    if any(name.rpartition(".")[2] == "experts" for name in parts):
+        raise ValueError(
+            f"{path} ({type(block).__name__}) is a mixture of experts: "
+            "there is no one feed-forward network."
+        )
+    found = [_as_feed_forward(name, part, d_model) for name, part in parts.items()]
+    found = [view for view in found if view is not None]
+    if not found:
+        raise ValueError(
+            f"{path} ({type(block).__name__}): no feed-forward network found. Looked for a "
+            f"module, or the block itself, whose direct children are a linear layer {d_model} "
+            f"-> d_ff (or two, for gate and up; or one {d_model} -> 2 d_ff with both) and a "
+            f"linear layer d_ff -> {d_model}."
+        )
+    # adapters have the same form, and so may queries with attention's output: no activation
+    view = max(found, key=lambda ff: (ff.act is not None, ff.d_ff == expected, ff.d_ff))
+    if view.inline:
+        view.name = f"{path}.{view.inline[-1]}"
+        view.parent, view.attribute = block, view.inline[-1]
+        return view
+    view.name = f"{path}.{view.name}".rstrip(".")
+    parent, _, view.attribute = view.name.rpartition(".")
+    view.parent = model.get_submodule(parent)
+    return view
 
 
 def _as_feed_forward(name: str, module: nn.Module, d_model: int) -> FeedForward | None:
     children = {key: child for key, child in module.named_children() if sizes(child)}
-    for down, (d_ff, out) in ((key, sizes(child)) for key, child in children.items()):
+    for down, child in children.items():
+        d_ff, out = sizes(child)
         if out != d_model or d_ff == d_model:
             continue
-        inner = [
-            key
-            for key, child in children.items()
-            if sizes(child) == (d_model, d_ff) and key != down
-        ]
-        fused = [key for key, child in children.items() if sizes(child) == (d_model, 2 * d_ff)]
         act_name, act = _activation(module)
-        last = _projection(children[down])
-        if len(inner) == 1:
-            ups = [_projection(children[inner[0]])]
-        elif len(inner) == 2:
-            ups = [
-                _projection(children[key])
-                for key in sorted(inner, key=lambda key: key not in GATE_NAMES)
-            ]
-            if not set(inner) & set(GATE_NAMES):
-                ups = _gate_first(module, *ups, last, act)
-        elif not inner and len(fused) == 1:
-            halves = (
-                Projection(children[fused[0]], rows)
-                for rows in (slice(0, d_ff), slice(d_ff, 2 * d_ff))
-            )
-            ups = _gate_first(module, *halves, last, act)
-        else:
-            continue
+        last = _projection(child)
+        inner = [k for k, c in children.items() if sizes(c) == (d_model, d_ff) and k != down]
+        ups = _inner_layers(module, children, inner, d_model, d_ff, last, act)
         if not ups:
             continue
         inline = (inner[0], act_name, down) if not name and len(inner) == 1 and act_name else ()
-        whole = (
-            Inline(children[inner[0]], act, children[down]).train(module.training)
-            if inline
-            else module
-        )
+        if inline:
+            module = Inline(children[inner[0]], act, child).train(module.training)
+        gate = ups[0] if len(ups) == 2 else None
         return FeedForward(
-            name,
-            module,
-            "",
-            whole,
-            ups[-1],
-            ups[0] if len(ups) == 2 else None,
-            last,
-            act,
-            d_model,
-            d_ff,
-            inline,
+            name, module, "", module, ups[-1], gate, last, act, d_model, d_ff, inline
         )
     return None
+
+
+def _inner_layers(module, children, inner: list[str], d_model, d_ff, down, act) -> list:
+    """[up] or [gate, up]; [] where the children are no feed-forward network."""
+    if len(inner) == 1:
+        return [_projection(children[inner[0]])]
+    if len(inner) == 2:
+        ordered = sorted(inner, key=lambda key: key not in GATE_NAMES)
+        ups = [_projection(children[key]) for key in ordered]
+        return ups if set(inner) & set(GATE_NAMES) else _gate_first(module, *ups, down, act)
+    fused = [child for child in children.values() if sizes(child) == (d_model, 2 * d_ff)]
+    if inner or len(fused) != 1:
+        return []
+    halves = (Projection(fused[0], rows) for rows in (slice(0, d_ff), slice(d_ff, 2 * d_ff)))
+    return _gate_first(module, *halves, down, act)
 
 
 def sizes(module: nn.Module) -> tuple[int, int] | None:
@@ -359,53 +350,47 @@ def _activation(module: nn.Module) -> tuple[str | None, Callable | None]:
 
 @torch.no_grad()
 def _gate_first(module: nn.Module, first, second, down, act) -> list:
-    """[gate, up]: where names do not tell, what the module computes does; [] if it computes
-    something else, as Mamba's mixer. Of weights that cannot be used here (meta device, quantised),
-    the order of Phi-3 and GLM: gate first."""
+    """[gate, up] where names do not tell: what the module computes does; [] if it computes
+    something else, as Mamba's mixer. Of weights that cannot be used here (meta device, quantised):
+    the order of Phi-3 and GLM, gate first."""
     weight = module_of(first).weight
     if weight.device.type == "meta" or not weight.is_floating_point():
         return [first, second]
     x = torch.randn(1, 1, weight.shape[1], generator=torch.Generator().manual_seed(0)).to(weight)
+    orders = [first, second], [second, first]
     try:
         wanted = module(x)
-        errors = [
-            (down(act(gate(x)) * up(x)) - wanted).norm() / wanted.norm()
-            for gate, up in ((first, second), (second, first))
-        ]
-    except (
-        TypeError,
-        IndexError,
-        RuntimeError,
-        ValueError,
-    ):  # no activation, or not a function of one tensor alone
-        return []
-    return (
-        [] if min(errors) > 0.1 else [first, second] if errors[0] <= errors[1] else [second, first]
-    )
+        outputs = [down(act(gate(x)) * up(x)) for gate, up in orders]
+    except (TypeError, IndexError, RuntimeError, ValueError):
+        return []  # no activation, or not a function of one tensor alone
+    errors = [(output - wanted).norm() / wanted.norm() for output in outputs]
+    return [] if min(errors) > 0.1 else orders[errors.index(min(errors))]
 
 
 def fingerprint(model: nn.Module) -> dict[str, Any]:
     """Sizes and a short hash that tell whether neuron indices found on one model mean the same on
-    another.
+    another; of a wrapped model, those of its base.
 
     The hash covers the signs of 64 rows of the input embeddings: they are the same for every dtype
     and quantisation of a checkpoint, and after tuning that leaves the embeddings alone, but not for
     two training runs. "" on the meta device.
     """
     model = unwrap(model)
-    layers = feed_forwards(model)
+    for config in getattr(model, "peft_config", {}).values():
+        if known := getattr(config, "base_fingerprint", None):
+            return known
+    views = feed_forwards(model)
     weight = model.get_input_embeddings().weight
     digest = ""
     if weight.device.type != "meta":
-        step = max(1, weight.shape[0] // 64)
-        digest = hashlib.sha256(
-            torch.signbit(weight.detach()[::step][:64].float()).cpu().numpy().tobytes()
-        ).hexdigest()[:16]
+        rows = weight.detach()[:: max(1, weight.shape[0] // 64)][:64]
+        signs = torch.signbit(rows.float()).cpu().numpy().tobytes()
+        digest = hashlib.sha256(signs).hexdigest()[:16]
     return {
         "model_type": getattr(model.config, "model_type", type(model).__name__),
-        "n_layers": len(layers),
-        "d_model": layers[0].d_model,
-        "d_ff": layers[0].d_ff,
+        "n_layers": len(views),
+        "d_model": views[0].d_model,
+        "d_ff": views[0].d_ff,
         "vocab_size": weight.shape[0],
         "weights_sha256": digest,
     }

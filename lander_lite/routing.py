@@ -1,11 +1,5 @@
-"""A feed-forward block as a sum of smaller ones, and the capability-aware router that weighs them
-(LANDeRMT §3.2, eq. 6–9).
-
-Every neuron i of a block adds  down[:, i] · act(up[i]·x + b[i])  to the output, so any partition of
-the neurons splits the block exactly:
-
-    FFN(x) = FFN_rest(x) + FFN_general(x) + sum_l FFN_l(x) + output bias
-"""
+"""The capability-aware router: how much the general and the specific part of a feed-forward block
+count for each token (CAR, LANDeRMT §3.2, eq. 6–9)."""
 
 from __future__ import annotations
 
@@ -16,59 +10,55 @@ ROUTINGS = ("none", "literal", "corrected", "learned")
 
 
 def awareness_share(phi: torch.Tensor, general: torch.Tensor, specific: torch.Tensor) -> float:
-    """r = sum_general Phi / (sum_general Phi + sum_specific Phi), the general neurons' share of the
-    awareness (eq. 6 with its symbols put right; as printed, CAR is 1 - r). phi: (d_ff,), the mean
-    over the two languages of the pair. Kept inside (0, 1)."""
+    """r = sum_general Phi / (sum_general Phi + sum_specific Phi), kept inside (0, 1): the general
+    neurons' share of the awareness phi [d_ff] (eq. 6 with its symbols put right; as printed, CAR is
+    1 - r)."""
     g, s = phi[general].sum().item(), phi[specific].sum().item()
     return min(max(g / (g + s) if g + s > 0 else 0.5, 1e-4), 1 - 1e-4)
 
 
 class CAR(nn.Module):
-    """The capability-aware router of one block: how much the general and the specific part count
-    for each token.
+    """The router of one block. `share` is r of the current pair (`LanderLayer.set_pair` sets it).
 
-    routing  weight of the input (general, specific)          … of the output
-    none     1, 1                                             1, 1
-    literal  1-r, r      eq. 7–8 with eq. 6 as printed        1, 1
-    corrected r, 1-r     eq. 7–8 with the symbols un-swapped  1, 1
-    learned  1, 1                                             r'(x)/r, (1-r'(x))/(1-r)
+    routing    weights of the input (general, specific)       weights of the output
+    none       1, 1                                           1, 1
+    literal    1-r, r     eq. 7–8 with eq. 6 as printed       1, 1
+    corrected  r, 1-r     eq. 7–8 with its symbols un-swapped 1, 1
+    learned    1, 1                                           r'(x)/r, (1-r'(x))/(1-r)
 
-    with r'(x) = sigmoid(logit r + w·x + b).
-
-    `learned` starts at w = b = 0, where both weights are exactly 1: the wrapped model is the base
-    model until it is trained."""
+    with r'(x) = sigmoid(logit r + w·x + b). It starts at w = b = 0, where both weights are exactly
+    1: the wrapped model is the base model until it is trained.
+    """
 
     def __init__(self, d_model: int, routing: str, dtype=None, device=None):
         super().__init__()
-        self.routing = routing
-        self.share = 0.5  # r of the current pair, set by PartitionedFFN.set_pair
+        self.routing, self.share = routing, 0.5
         if routing == "learned":
-            self.linear = nn.Linear(d_model, 1, dtype=dtype, device=device)
-            nn.init.zeros_(self.linear.weight)
-            nn.init.zeros_(self.linear.bias)
+            self.weight = nn.Parameter(torch.zeros(1, d_model, dtype=dtype, device=device))
+            self.bias = nn.Parameter(torch.zeros(1, dtype=dtype, device=device))
 
     def input_weights(self) -> tuple[float, float]:
+        """The factors on the inputs of the general and of the specific part (eq. 7–8)."""
         r = self.share
         return {"literal": (1 - r, r), "corrected": (r, 1 - r)}.get(self.routing, (1.0, 1.0))
 
-    def gate(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """r'(x), (batch, length, 1): the general part's share for each token; the constant r unless
-        `learned`."""
-        prior = torch.logit(torch.tensor(self.share, device=hidden_states.device))
-        return (
-            torch.sigmoid(prior + self.linear(hidden_states.to(self.linear.weight.dtype)).float())
-            if self.routing == "learned"
-            else torch.full((*hidden_states.shape[:-1], 1), self.share, device=hidden_states.device)
-        )
-
     def output_weights(self, hidden_states: torch.Tensor) -> tuple:
+        """The factors on the parts' outputs, (batch, length, 1) each; (None, None) for 1."""
         if self.routing != "learned":
             return None, None
+        prior, logit = self._logits(hidden_states)
+        # both divisions are by the same function of the same number: untrained gives exactly 1
+        weights = (torch.sigmoid(sign * logit) / torch.sigmoid(sign * prior) for sign in (1, -1))
+        return tuple(weight.to(hidden_states.dtype) for weight in weights)
+
+    def gate(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """r'(x), (batch, length, 1): the general part's share of each token; r unless `learned`."""
+        if self.routing == "learned":
+            return torch.sigmoid(self._logits(hidden_states)[1])
+        return hidden_states.new_full((*hidden_states.shape[:-1], 1), self.share)
+
+    def _logits(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(logit r, logit r'(x)), float32."""
         prior = torch.logit(torch.tensor(self.share, device=hidden_states.device))
-        logit = prior + self.linear(hidden_states.to(self.linear.weight.dtype)).float()
-        # both divisions are by the same function of the same number, so that an untrained gate
-        # gives exactly 1
-        return (
-            (torch.sigmoid(logit) / torch.sigmoid(prior)).to(hidden_states.dtype),
-            (torch.sigmoid(-logit) / torch.sigmoid(-prior)).to(hidden_states.dtype),
-        )
+        x = hidden_states.to(self.weight.dtype)
+        return prior, prior + nn.functional.linear(x, self.weight, self.bias).float()

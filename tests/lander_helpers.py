@@ -59,11 +59,16 @@ def same(first, second):
     return [name for name in first if not torch.equal(first[name], second[name])]
 
 
+def tuned(lander):
+    """{name: parameter} of the tuned slices and gates."""
+    return {name: p for name, p in lander.named_parameters() if ".lander_" in name}
+
+
 @torch.no_grad()
 def disturb(lander, scale=0.2, seed=1):
     """Stand-in for training: every tuned slice and gate moves."""
     generator = torch.Generator().manual_seed(seed)
-    for p in lander.tuned_state_dict().values():
+    for p in tuned(lander).values():
         p.add_(scale * torch.randn(p.shape, generator=generator))
     return lander
 

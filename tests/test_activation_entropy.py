@@ -323,7 +323,7 @@ def test_the_budget_is_kept_and_used(model, tokenizer, corpus, share):
     assert 0 < n * weights <= share * total < (n + 1) * weights
     assert tuned(rate + 1 / (4 * d_ff)) > n  # one neuron more would be too many
     sets = lape_from_counts(counts, top_rate=rate, **rates)
-    lander = get_lander_model(model, LanderTuningConfig(sets)).set_pair("zh")
+    lander = get_lander_model(model, LanderTuningConfig(sets, "none")).set_pair("zh")
     assert (
         sum(
             p.numel()
@@ -382,7 +382,12 @@ def test_a_wrapped_model_and_empty_text_are_refused(bloom, tokenizer, corpus):
         bloom, tokenizer, corpus, ["en", "de"], top_rate=0.1, filter_rate=0.5, activation_bar=0.5
     )
     with pytest.raises(ValueError, match="wrapped by a LanderModel"):
-        lape(get_lander_model(bloom, LanderTuningConfig(sets)), tokenizer, corpus, ["en", "de"])
+        lape(
+            get_lander_model(bloom, LanderTuningConfig(sets, "none")),
+            tokenizer,
+            corpus,
+            ["en", "de"],
+        )
 
 
 def test_counts_are_checked():

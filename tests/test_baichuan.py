@@ -214,9 +214,9 @@ def test_it_is_a_model_as_any_other_and_saves_as_llama(folder, tmp_path):
         before = model(ids).logits
     from lander_helpers import make_sets
 
-    lander = get_lander_model(model, LanderTuningConfig(make_sets(model, layers=(1,)))).set_pair(
-        "en-de"
-    )
+    lander = get_lander_model(
+        model, LanderTuningConfig(make_sets(model, layers=(1,)), "none")
+    ).set_pair("en-de")
     assert len(translate(lander, tokenizer, ["the cat"], "en-de", max_new_tokens=3)) == 1
     lander.merge_and_unload().save_pretrained(tmp_path / "llama")
     again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "llama")

@@ -42,7 +42,7 @@ def test_untrained_gates_are_the_shares(lander, tokenizer):
 def test_constant_gate_holds_and_is_put_back(lander, tokenizer):
     with torch.no_grad():
         for ffn in lander.partitioned.values():
-            ffn.router.linear.weight.normal_()
+            ffn.router.weight.normal_()
     before, *_ = gate_values(lander, tokenizer, EXAMPLES, "en-de")
     assert before.std(dim=1).min() > 0.01
     with constant_gate(lander, [0.3, 0.8]):
@@ -54,6 +54,6 @@ def test_constant_gate_holds_and_is_put_back(lander, tokenizer):
 
 
 def test_constant_gate_needs_a_gate(lander):
-    lander.tuning.routing = "none"
+    lander.active_peft_config.routing = "none"
     with pytest.raises(ValueError, match="no gate to hold"), constant_gate(lander, [0.5, 0.5]):
         pass

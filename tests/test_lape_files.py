@@ -122,7 +122,7 @@ def test_another_models_file_is_refused_before_use(bloom, tmp_path, layers, neur
     torch.save([[torch.tensor([neuron])] * layers], tmp_path / "lape.pth")
     sets = NeuronSets.from_lape_file(tmp_path / "lape.pth", ["en"])
     with pytest.raises(ValueError, match=message):
-        get_lander_model(bloom, LanderTuningConfig(sets))
+        get_lander_model(bloom, LanderTuningConfig(sets, "none"))
     with pytest.raises(ValueError, match=message), switched_off(bloom, sets, "en"):
         pass
     torch.save([[torch.tensor([127])] * 4], tmp_path / "lape.pth")

@@ -31,7 +31,7 @@ def matrices(model, layer):
 def test_weight_change_is_the_plain_ratio(model, language):
     base, sets = copy.deepcopy(model), make_sets(model)
     merged = disturb(
-        get_lander_model(model, LanderTuningConfig(sets)).set_pair("en-de")
+        get_lander_model(model, LanderTuningConfig(sets, "none")).set_pair("en-de")
     ).merge_and_unload()
     found = weight_change(base, merged, sets, language)
     assert list(found) == list(matrices(base, 1))
@@ -83,7 +83,12 @@ def test_weight_change_refuses_what_it_cannot_compare(bloom, llama):
         (bloom, bloom, "fr", "'fr': there are sets for general, en"),
         (llama, bloom, None, "another"),
         (bloom, llama, None, "other sizes"),
-        (bloom, get_lander_model(copy.deepcopy(bloom), LanderTuningConfig(sets)), None, "wrapped"),
+        (
+            bloom,
+            get_lander_model(copy.deepcopy(bloom), LanderTuningConfig(sets, "none")),
+            None,
+            "wrapped",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             weight_change(before, after, sets, language)
@@ -113,7 +118,7 @@ def test_a_wrapped_model_is_read_with_its_pair(model, tokenizer, corpus):
         texts(corpus, "de"),
         sentence_states(model, tokenizer, texts(corpus, "de")),
     )
-    lander = get_lander_model(model, LanderTuningConfig(make_sets(model))).set_pair("en-de")
+    lander = get_lander_model(model, LanderTuningConfig(make_sets(model), "none")).set_pair("en-de")
     assert torch.allclose(sentence_states(lander, tokenizer, sentences), expected, atol=1e-5)
     assert not torch.allclose(
         sentence_states(disturb(lander), tokenizer, sentences), expected, atol=1e-2

@@ -60,7 +60,7 @@ def test_scores_are_the_same_in_parts(model, tokenizer, corpus, monkeypatch):
 def test_training_takes_the_same_way_in_parts(bloom, tokenizer, corpus, monkeypatch, accumulation):
     def run():
         lander = get_lander_model(
-            copy.deepcopy(bloom), LanderTuningConfig(make_sets(bloom))
+            copy.deepcopy(bloom), LanderTuningConfig(make_sets(bloom), "none")
         ).set_pair("en-de")
         log = finetune(
             lander,

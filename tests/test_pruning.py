@@ -304,7 +304,7 @@ def test_wrapped_and_broken_models_are_refused(bloom, tokenizer):
     with pytest.raises(FloatingPointError, match="not finite"):
         prune(broken, tokenizer, TEXTS, 0.5)
     assert equal(state(broken), before)
-    lander = get_lander_model(bloom, LanderTuningConfig(make_sets(bloom)))
+    lander = get_lander_model(bloom, LanderTuningConfig(make_sets(bloom), "none"))
     for wrapped, message in (
         (lander, "plain transformers model, not LanderModel"),
         (lander.base_model, "unload or merge"),

@@ -72,7 +72,7 @@ def test_wrapping_changes_nothing_but_the_form_of_the_selected_layers(bits):
     assert small is not nn.Linear and not torch.allclose(
         before, logits(load({})[0], tokenizer), atol=1e-2
     ), "not quantised"
-    lander = get_lander_model(model, LanderTuningConfig(sets(model))).set_pair("en-de")
+    lander = get_lander_model(model, LanderTuningConfig(sets(model), "none")).set_pair("en-de")
     assert torch.allclose(logits(lander, tokenizer), before, atol=1e-4)
     plain = [getattr(block.mlp, "base", block.mlp) for block in model.transformer.h]
     kinds = [
@@ -97,7 +97,7 @@ def printed(lander):
 @pytest.mark.parametrize("bits", FORMS)
 def test_only_the_slices_move_and_the_tuned_model_is_saved_and_merged(bits, corpus, tmp_path):
     model, tokenizer = load(bits)
-    lander = get_lander_model(model, LanderTuningConfig(sets(model)))
+    lander = get_lander_model(model, LanderTuningConfig(sets(model), "none"))
     frozen = {
         name: p.detach().clone() for name, p in lander.named_parameters() if not p.requires_grad
     }

@@ -88,7 +88,7 @@ def test_contexts_nest(model, sets):
 
 def test_merged_models_can_be_switched_and_wrapped_ones_are_refused(model, tokenizer):
     sets = make_sets(model)
-    lander = disturb(get_lander_model(model, LanderTuningConfig(sets)).set_pair("en-de"))
+    lander = disturb(get_lander_model(model, LanderTuningConfig(sets, "none")).set_pair("en-de"))
     for call in (lambda: switched_off(lander, sets, "en"), lambda: scaled(model, sets, "en", 2.0)):
         with pytest.raises(ValueError, match="wrapped by a LanderModel.*call unload"), call():
             pass

@@ -67,7 +67,7 @@ def measure(name: str, sentences: int) -> dict:
     full = {rate: tuned(baselines.full(copy.deepcopy(base)), rate) for rate in RATES}
     best = max(full, key=lambda rate: mean(full[rate]))
     selective = {
-        rate: tuned(get_lander_model(copy.deepcopy(base), LanderTuningConfig(sets)), rate)
+        rate: tuned(get_lander_model(copy.deepcopy(base), LanderTuningConfig(sets, "none")), rate)
         for rate in RATES
     }
     own = max(selective, key=lambda rate: mean(selective[rate]))

@@ -55,22 +55,18 @@ def constant_gate(lander: LanderModel, values: Sequence[float]) -> Iterator[Land
     that is set: the control for a gate that
     looks at the token. Raises: ValueError without routing="learned" or for another number of
     values."""
-    if lander.tuning.routing != "learned":
-        raise ValueError(
-            f'routing="{lander.tuning.routing}" has no gate to hold: use routing="learned".'
-        )
+    routing = lander.active_peft_config.routing
+    if routing != "learned":
+        raise ValueError(f'routing="{routing}" has no gate to hold: use routing="learned".')
     routers = [ffn.router for ffn in lander.partitioned.values()]
     if len(values) != len(routers):
         raise ValueError(f"{len(values)} values for {len(routers)} layers.")
-    kept = [
-        (router.linear.weight.detach().clone(), router.linear.bias.detach().clone())
-        for router in routers
-    ]
+    kept = [(router.weight.detach().clone(), router.bias.detach().clone()) for router in routers]
     try:
         with torch.no_grad():
             for router, value in zip(routers, values):
-                router.linear.weight.zero_()
-                router.linear.bias.fill_(
+                router.weight.zero_()
+                router.bias.fill_(
                     torch.logit(torch.tensor(float(value)))
                     - torch.logit(torch.tensor(router.share))
                 )
@@ -78,5 +74,5 @@ def constant_gate(lander: LanderModel, values: Sequence[float]) -> Iterator[Land
     finally:
         with torch.no_grad():
             for router, (weight, bias) in zip(routers, kept):
-                router.linear.weight.copy_(weight)
-                router.linear.bias.copy_(bias)
+                router.weight.copy_(weight)
+                router.bias.copy_(bias)

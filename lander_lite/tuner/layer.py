@@ -1,242 +1,284 @@
-"""The wrapped feed-forward block: rest + general + specific(pair) + other languages, the tuned
-neurons in parameters of their own."""
+"""A wrapped feed-forward block: a sum of smaller ones; some are trained (LANDeRMT §3.2–3.3).
+
+Every neuron i adds  down[:, i] · act(up[i]·x + b[i])  to the block's output, so any partition of
+the neurons splits the block exactly:
+
+    FFN(x) = FFN_rest(x) + FFN_general(x) + sum_l FFN_l(x) + output bias
+
+Tuned neurons live in parameters of their own; the base module is never changed before merging.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
+from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import nn
 
-from ..blocks import FeedForward
+from ..blocks import FeedForward, dense_weight
 from ..config import languages_of_pair
 from ..routing import CAR, awareness_share
+from .config import LanderTuningConfig
+
+HALF = (torch.bfloat16, torch.float16)
 
 
-class NeuronSlice(nn.Module):
-    """The weights of n neurons as their own parameters: rows of up (and gate) with biases, columns
-    of down."""
+@dataclass
+class Partition:
+    """How one adapter splits the neurons of one block.
 
-    def __init__(self, ffn: FeedForward, span: slice | torch.Tensor, dtype=None):
-        super().__init__()
-        for name, linear in (("up", ffn.up), ("gate", ffn.gate)):
-            if linear is not None:
-                self.register_parameter(name, own(linear.weight[span], dtype))
-                self.register_parameter(
-                    f"{name}_bias", None if linear.bias is None else own(linear.bias[span], dtype)
-                )
-        self.down = own(ffn.down.weight[:, span], dtype)
-
-
-def group_name(members: list[str]) -> str:
-    """ "general", "de" or "de+zh". A lone "to" (Tongan) becomes "to+": nn.ModuleDict takes no name
-    that is one of its own methods."""
-    name = "+".join(members)
-    return f"{name}+" if hasattr(nn.ModuleDict, name) else name
-
-
-def own(view: torch.Tensor, dtype=None) -> nn.Parameter:
-    return nn.Parameter(
-        view.detach().clone(memory_format=torch.contiguous_format).to(dtype or view.dtype)
-    )
-
-
-class PartitionedFFN(nn.Module):
-    """Stands in for a block's feed-forward module; computes it as rest + general + specific(pair) +
-    other languages.
-
-    ffn: the module's view. general: LongTensor of neuron indices; specific: {language: LongTensor},
-    which may overlap (a neuron of several languages is trained with each of them). awareness:
-    {language: Phi (d_ff,)} for the router's prior, or None: then every neuron counts 1.
-    other_specific: "keep" leaves the neurons of the languages outside the pair in the forward pass,
-    frozen; "drop" takes them and the rest out (the paper's text; default of `literal` and
-    `corrected`). Shapes: hidden_states (batch, length, d_model) in and out.
-
-    The tuned neurons live in their own parameters; the others stay where they are. Where some
-    neurons belong to no set, the base module's neurons are reordered once (their order has no
-    meaning), so that these stand in front and are used as a view, not as a copy.
+    Attributes:
+        general, specific, phi: of `NeuronSets`, for this block: indices, {language: indices} and
+            {language: scores [d_ff]} (all 1 where the sets have no scores).
+        groups: {"general", "de", "de+zh", …: indices}; each neuron of a set is in one group, that
+            of the languages it belongs to. rest: the indices of no set.
+        drop: whether neurons outside general ∪ specific(pair) are left out.
+        languages: of the current pair; () before `set_pair`.
     """
 
-    def __init__(
-        self,
-        ffn: FeedForward,
-        general,
-        specific: dict,
-        awareness=None,
-        routing="none",
-        other_specific=None,
-        dtype=None,
-    ):
+    general: torch.Tensor
+    specific: dict[str, torch.Tensor]
+    phi: dict[str, torch.Tensor]
+    drop: bool
+    groups: dict[str, torch.Tensor] = field(init=False)
+    rest: torch.Tensor = field(init=False)
+    languages: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        d_ff = len(next(iter(self.phi.values())))
+        owners: list[list[str]] = [[] for _ in range(d_ff)]
+        for name, indices in {"general": self.general, **self.specific}.items():
+            for neuron in indices.tolist():
+                owners[neuron].append(name)
+        names = ["+".join(languages) for languages in owners]
+        groups = {
+            name: [] for name in sorted(set(names), key=lambda name: (name != "general", name))
+        }
+        for neuron, name in enumerate(names):
+            groups[name].append(neuron)
+        self.rest = torch.tensor(groups.pop("", []), dtype=torch.long)
+        self.groups = {name: torch.tensor(indices) for name, indices in groups.items()}
+
+    def active(self, group: str) -> bool:
+        """Whether a group is trained for the current pair."""
+        return group == "general" or not set(group.split("+")).isdisjoint(self.languages)
+
+    def share(self) -> float:
+        """The router's r for the current pair: Phi is the mean over its languages."""
+        phi = torch.stack([self.phi[language] for language in self.languages]).float().mean(dim=0)
+        own = torch.cat([self.specific[language] for language in self.languages]).unique()
+        return awareness_share(phi, self.general, own)
+
+
+class LanderLayer(nn.Module, BaseTunerLayer):
+    """Stands in for a block's feed-forward module, which is its `base_layer`.
+
+    Attributes:
+        view: of the feed-forward network. block: the block's index.
+        lander_slices: {adapter: {"<group>:<up|up_bias|gate|gate_bias|down>": Parameter}}, rows of
+            up and gate, columns of down. lander_router: {adapter: CAR}; partitions likewise.
+    """
+
+    adapter_layer_names = ("lander_slices", "lander_router")
+    other_param_names = ("partitions",)
+
+    def __init__(self, view: FeedForward, block: int):
         super().__init__()
-        if ffn.up.weight.dim() != 2 or not ffn.up.weight.is_floating_point():
-            raise ValueError(
-                f"{ffn.name}: the weights are quantised to {ffn.up.weight.dtype}; load the model "
-                f"in float32 or bfloat16, or "
-                "let get_lander_model turn 4-bit and 8-bit layers back"
-            )
-        if ffn.act is None:
-            raise ValueError(
-                f"{ffn.name}: found no activation function among the attributes of "
-                f"{type(ffn.module).__name__}"
-            )
-        self.ffn, self.base, self.routing = ffn, ffn.module, routing
-        self.drop = (
-            other_specific or ("drop" if routing in ("literal", "corrected") else "keep")
-        ) == "drop"
-        self.enabled, self.pair = True, None
-        self.dropouts = [
-            child for child in ffn.module.children() if isinstance(child, nn.Dropout)
-        ]  # children of base, listed
-        device = ffn.up.weight.device
-        members: dict[int, list[str]] = {i: ["general"] for i in general.tolist()}
-        for language, neurons in specific.items():
-            for i in neurons.tolist():
-                members.setdefault(i, []).append(language)
-        groups: dict[str, list[int]] = {}
-        for i in sorted(members):
-            groups.setdefault(group_name(members[i]), []).append(i)
-        in_a_set = torch.zeros(ffn.d_ff, dtype=torch.bool)
-        in_a_set[sorted(members)] = True
-        rest = (~in_a_set).nonzero().flatten()
-        self.n_rest, self.order = len(rest), None
-        self.slices = nn.ModuleDict(
-            {
-                name: NeuronSlice(ffn, torch.tensor(groups[name], device=device), dtype)
-                for name in sorted(groups, key=lambda g: (g != "general", g))
-            }
-        )
-        self.groups = {
-            name: torch.tensor(groups[name]) for name in self.slices
-        }  # original neuron indices
-        if self.n_rest:
-            self.order = torch.cat([rest, *self.groups.values()])
-            self._reorder(self.order.to(device))
-        phi = awareness or {language: torch.ones(ffn.d_ff) for language in specific}
-        self._phi, self._general, self._specific = (
-            {k: v.float().cpu() for k, v in phi.items()},
-            general.cpu(),
-            specific,
-        )
-        self.router = CAR(ffn.d_model, routing, dtype or ffn.up.weight.dtype, device)
+        if view.act is None:
+            kind = type(view.module).__name__
+            raise ValueError(f"{view.name}: found no activation function among {kind}'s attributes")
+        self.base_layer, self.view, self.block = view.module, view, block
+        self.lander_slices, self.lander_router = nn.ModuleDict(), nn.ModuleDict()
+        self.partitions: dict[str, Partition] = {}
+        self.merged_adapters: list[str] = []
+        self._before_merge: dict[str, dict[str, torch.Tensor]] = {}
+        self._joined: dict[
+            tuple, tuple
+        ] = {}  # matrices of several slices, while nothing is trained
 
-    # ---- which pair
+    def add_adapter(self, adapter_name: str, config: LanderTuningConfig) -> None:
+        """Copy the neurons of the config's sets into parameters of their own."""
+        view, sets = self.view, config.neuron_sets
+        every = {language: torch.ones(sets.d_ff) for language in sets.languages}
+        phi = sets.awareness or {x: {self.block: every[x]} for x in sets.languages}
+        partition = Partition(
+            sets.general[self.block],
+            {language: indices[self.block] for language, indices in sets.specific.items()},
+            {language: scores[self.block].cpu() for language, scores in phi.items()},
+            config.drops,
+        )
+        slices = nn.ParameterDict()
+        for part, weight in self._weights().items():
+            dtype = getattr(torch, config.dtype) if config.dtype else weight.dtype
+            dtype = torch.float32 if config.dtype is None and dtype in HALF else dtype
+            for group, index in partition.groups.items():
+                neurons = weight[index.to(weight.device)]
+                neurons = neurons.T if part == "down" else neurons
+                slices[f"{group}:{part}"] = nn.Parameter(neurons.to(dtype, copy=True).contiguous())
+        self.partitions[adapter_name] = partition
+        self.lander_slices[adapter_name] = slices
+        router = CAR(view.d_model, config.routing, dtype, weight.device)
+        self.lander_router[adapter_name] = router
+        for container in (self.lander_slices, self.lander_router):
+            container.train(self.base_layer.training)
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        """{part: the base's weights with the neurons as rows}; quantised ones are turned back."""
+        weights = {}
+        for part, layer in self.view.inner.items():
+            weights[part] = dense_weight(layer, self.view.name).detach()
+            if layer.bias is not None:
+                weights[f"{part}_bias"] = layer.bias.detach()
+        return weights | {"down": dense_weight(self.view.down, self.view.name).detach().T}
+
+    # ---------------------------------------------------------------- which pair
     def set_pair(self, pair: str) -> None:
-        """Train and route for this pair: general ∪ specific(source) ∪ specific(target) get
-        gradients, nothing else does. A bare code is a pair of that language alone."""
-        self.pair = languages = languages_of_pair(pair)
-        phi = [self._phi[language] for language in languages if language in self._phi]
-        phi = sum(phi) / len(phi) if phi else torch.ones(self.ffn.d_ff)
-        own_specific = [
-            self._specific[language].cpu() for language in languages if language in self._specific
-        ]
-        own_specific = (
-            torch.cat(own_specific).unique() if own_specific else torch.empty(0, dtype=torch.long)
-        )
-        self.router.share = awareness_share(phi, self._general, own_specific)
+        """Train and route for this pair, in every adapter that knows its languages."""
+        for name, partition in self.partitions.items():
+            languages = languages_of_pair(pair)
+            if set(languages) <= partition.specific.keys():
+                partition.languages = languages
+                self.lander_router[name].share = partition.share()
 
-    def active(self, name: str) -> bool:
-        """Whether a slice is trained for the current pair."""
-        return name == "general" or not set(name.split("+")).isdisjoint(self.pair or ())
+    @property
+    def adapter(self) -> str | None:
+        """The active adapter, if it has a part in this block. ValueError for several at once."""
+        if len(self.active_adapters) > 1:
+            raise ValueError(f"one adapter at a time: {', '.join(self.active_adapters)} are active")
+        return next((name for name in self.active_adapters if name in self.partitions), None)
 
-    # ---- forward
-    def forward(
-        self, hidden_states: torch.Tensor, residual: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        args = () if residual is None else (residual,)
-        if not self.enabled:
-            return self.base(hidden_states, *args)
-        if self.pair is None:
+    @property
+    def partition(self) -> Partition:
+        return self.partitions[self.adapter]
+
+    @property
+    def router(self) -> CAR:
+        return self.lander_router[self.adapter]
+
+    @property
+    def slices(self) -> nn.ParameterDict:
+        return self.lander_slices[self.adapter]
+
+    # ---------------------------------------------------------------- forward
+    def forward(self, hidden_states: torch.Tensor, *args) -> torch.Tensor:
+        """(batch, length, d_model) in and out; args as the base module's (BLOOM's residual)."""
+        if self.disable_adapters or self.merged or self.adapter is None:
+            return self.base_layer(hidden_states, *args)
+        partition, router, x = self.partition, self.router, hidden_states
+        if not partition.groups and not partition.drop:  # no neuron of this block is in a set
+            return self.base_layer(x, *args)
+        if not partition.languages:
             raise RuntimeError(
-                'call set_pair("en-de") first: the router and the trained neurons depend on the '
-                "language pair"
+                'call set_pair("en-de") first: what is trained and routed depends on the pair'
             )
-        general_in, specific_in = self.router.input_weights()
-        general_out, specific_out = self.router.output_weights(hidden_states)
-        roles = [
-            [s for name, s in self.slices.items() if name == "general"],
-            [s for name, s in self.slices.items() if name != "general" and self.active(name)],
-            [] if self.drop else [s for name, s in self.slices.items() if not self.active(name)],
-        ]
-        output = self._small_ffn(
-            general_in * hidden_states if general_in != 1 else hidden_states, roles[0], general_out
-        )
-        output = output + self._small_ffn(
-            specific_in * hidden_states if specific_in != 1 else hidden_states,
-            roles[1],
-            specific_out,
-        )
-        output = output + self._small_ffn(hidden_states, roles[2], frozen=True)
-        if self.n_rest and not self.drop:
-            output = output + self._rest(hidden_states)
-        if self.ffn.down.bias is not None:
-            output = output + self.ffn.down.bias  # once, whatever the number of parts
-        for dropout in self.dropouts:  # GPT-2 has one at its end
-            output = dropout(output)
-        if residual is None:
-            return output
-        return residual + F.dropout(
-            output, getattr(self.base, "hidden_dropout", 0.0), self.training
-        )
+        if router.routing == "none" and not torch.is_grad_enabled():
+            output = self._part(x, [g for g in partition.groups if self._computed(g)])
+        else:
+            output = self._routed(x)
+        return self.view.after_down(output + self._rest(x), *args)
 
-    def _small_ffn(
-        self, x: torch.Tensor, slices: list[NeuronSlice], weight=None, frozen: bool = False
-    ) -> torch.Tensor:
-        """sum of the slices' contributions, without the output bias; 0 for no slices."""
-        if not slices:
+    def _routed(self, x: torch.Tensor) -> torch.Tensor:
+        """General, the pair's and the other languages' groups, each with the router's weights."""
+        partition, router = self.partition, self.router
+        general_in, specific_in = router.input_weights()
+        general_out, specific_out = router.output_weights(x)
+        specific = [g for g in partition.groups if g != "general" and partition.active(g)]
+        other = [g for g in partition.groups if not partition.active(g) and not partition.drop]
+        general = ["general"] if "general" in partition.groups else []
+        output = self._part(x if general_in == 1 else general_in * x, general, general_out)
+        scaled = x if specific_in == 1 else specific_in * x
+        output = output + self._part(scaled, specific, specific_out)
+        return output + self._part(x, other, frozen=True)
+
+    def _computed(self, group: str) -> bool:
+        return self.partition.active(group) or not self.partition.drop
+
+    def _part(self, x, groups: Sequence[str], weight=None, frozen: bool = False) -> torch.Tensor:
+        """What some groups of neurons add to the output, times `weight`; 0 for no groups."""
+        if not groups:
             return x.new_zeros(())
-
-        def whole(name: str, dim: int = 0):
-            parts = [getattr(s, name) for s in slices]
-            if parts[0] is None:
-                return None
-            parts = [(p.detach() if frozen else p).to(x.dtype) for p in parts]
-            return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
-
-        h = F.linear(x, whole("up"), whole("up_bias"))
-        h = (
-            self.ffn.act(h)
-            if self.ffn.gate is None
-            else self.ffn.act(F.linear(x, whole("gate"), whole("gate_bias"))) * h
-        )
-        y = F.linear(h, whole("down", 1))
+        w = self._matrices(tuple(groups), x.dtype, frozen)
+        h = F.linear(x, w["up"], w.get("up_bias"))
+        if "gate" in w:
+            h = self.view.act(F.linear(x, w["gate"], w.get("gate_bias"))) * h
+        else:
+            h = self.view.act(h)
+        y = F.linear(h, w["down"])
         return y if weight is None else weight * y
 
+    def _matrices(self, groups: tuple[str, ...], dtype: torch.dtype, frozen: bool) -> dict:
+        """{part: the groups' slices joined}. They are kept while no gradients are asked, as long as
+        the slices stay what they were: decoding would join them at every token."""
+        slices = self.slices
+        parts = list(dict.fromkeys(key.rpartition(":")[2] for key in slices))
+        found = {part: [slices[f"{group}:{part}"] for group in groups] for part in parts}
+        keep = not torch.is_grad_enabled() and not dist.is_initialized()
+        if keep:
+            state = [(id(p), p._version) for tensors in found.values() for p in tensors]
+            kept_state, kept = self._joined.get((self.adapter, groups, dtype), (None, None))
+            if kept_state == state:
+                return kept
+        else:
+            self._joined.clear()
+        joined = {}
+        for part, tensors in found.items():
+            tensors = [(p.detach() if frozen else p).to(dtype) for p in tensors]
+            dim = 1 if part == "down" else 0
+            joined[part] = tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim)
+        if keep:
+            self._joined[self.adapter, groups, dtype] = state, joined
+        return joined
+
     def _rest(self, x: torch.Tensor) -> torch.Tensor:
-        n, up, gate, down = self.n_rest, self.ffn.up, self.ffn.gate, self.ffn.down
+        """The base's own neurons of no set, and the output bias, once."""
+        view, rest = self.view, self.partition.rest
+        if self.partition.drop or not len(rest):
+            return x.new_zeros(()) if view.down.bias is None else view.down.bias
+        if view.quantised or 2 * len(rest) >= view.d_ff:
+            # few are tuned: the base's whole pass, in which they are silent
+            tuned = torch.cat([*self.partition.groups.values()]).to(x.device)
+            return view.down(view.neurons(x).index_fill(-1, tuned, 0))
+        rest = rest.to(x.device)
+        h = {
+            name: F.linear(x, layer.weight[rest], None if layer.bias is None else layer.bias[rest])
+            for name, layer in view.inner.items()
+        }
+        h = view.act(h["gate"]) * h["up"] if "gate" in h else view.act(h["up"])
+        return F.linear(h, view.down.weight[:, rest], view.down.bias)
 
-        def rows(linear):
-            return F.linear(x, linear.weight[:n], None if linear.bias is None else linear.bias[:n])
-
-        return F.linear(
-            self.ffn.act(rows(up)) if gate is None else self.ffn.act(rows(gate)) * rows(up),
-            down.weight[:, :n],
-        )
-
-    # ---- back to a plain module
+    # ---------------------------------------------------------------- into the base and out of it
     @torch.no_grad()
-    def _reorder(self, order: torch.Tensor) -> None:
-        for linear in (self.ffn.up, self.ffn.gate):
-            if linear is not None:
-                linear.weight.copy_(
-                    linear.weight[order]
-                )  # in place: a Projection's weight is a view
-                if linear.bias is not None:
-                    linear.bias.copy_(linear.bias[order])
-        self.ffn.down.weight.copy_(self.ffn.down.weight[:, order])
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        """Write the tuned neurons into the base module (LanderTuner says when that is right)."""
+        for name in check_adapters_to_merge(self, adapter_names):
+            if name not in self.partitions:
+                continue
+            values = self.lander_slices[name].values()
+            if safe_merge and not all(value.isfinite().all() for value in values):
+                raise ValueError(f"adapter {name!r} holds numbers that are not finite")
+            if self.view.quantised:
+                self.view.dequantise(next(iter(values)).dtype)
+            index = torch.cat([*self.partitions[name].groups.values()])
+            base = self._weights()
+            self._before_merge[name] = {
+                part: weight[index].clone() for part, weight in base.items()
+            }
+            for key, value in self.lander_slices[name].items():
+                group, _, part = key.rpartition(":")
+                rows = value.T if part == "down" else value
+                base[part][self.partitions[name].groups[group]] = rows.to(base[part].dtype)
+            self.merged_adapters.append(name)
 
     @torch.no_grad()
-    def restore(self, merge: bool) -> nn.Module:
-        """The plain base module with its neurons in their first order; merge=True writes the tuned
-        slices into it."""
-        if self.order is not None:
-            self._reorder(torch.argsort(self.order).to(self.ffn.up.weight.device))
-            self.order = None  # done: a second call must not reorder again
-        if merge:
-            for name, part in self.slices.items():
-                index = self.groups[name].to(part.down.device)
-                for key, linear in (("up", self.ffn.up), ("gate", self.ffn.gate)):
-                    if linear is not None:
-                        linear.weight[index] = getattr(part, key).to(linear.weight.dtype)
-                        if linear.bias is not None:
-                            linear.bias[index] = getattr(part, f"{key}_bias").to(linear.bias.dtype)
-                self.ffn.down.weight[:, index] = part.down.to(self.ffn.down.weight.dtype)
-        return self.base
+    def unmerge(self) -> None:
+        """Put the base's neurons back, bit by bit."""
+        while self.merged_adapters:
+            name = self.merged_adapters.pop()
+            index = torch.cat([*self.partitions[name].groups.values()])
+            base = self._weights()
+            for part, weight in self._before_merge.pop(name).items():
+                base[part][index] = weight
