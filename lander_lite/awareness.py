@@ -148,20 +148,20 @@ def score_awareness(
     )
     check_examples(model, examples, max_length, too_long)
     sentences = {name: len(found) for name, found in examples.items()}
-    total, options = sum(sentences.values()), {"batch_size": batch_size}
-    means, values = {}, []
+    total, means, values = sum(sentences.values()), {}, []
     with tqdm(total=total, desc="neurons", unit="sentence", disable=not progress) as bar:
+        options = {"batch_size": batch_size, "bar": bar}
         for name, found in examples.items():
             bar.set_postfix_str(name)
-            means[name] = mean_scores(model, tokenizer, chosen, found, bar=bar, **options)
+            means[name] = mean_scores(model, tokenizer, chosen, found, **options)
     for x in languages:
         names = [x] if text == "mono" else [pair for pair in means if x in parse_pair(pair)]
         values.append(torch.stack([means[name] for name in names]).mean(dim=0))
     pairs = list(means) if text == "translation" else None
     settings = {"text": text, "pairs": pairs, "pre_activation": pre_activation}
     settings |= {"template": template, "max_length": max_length, "sentences": sentences}
-    axes, values = (list(languages), list(chosen)), torch.stack(values)
-    return AwarenessScores(*axes, values, fingerprint(model), settings)
+    values = torch.stack(values)
+    return AwarenessScores(list(languages), list(chosen), values, fingerprint(model), settings)
 
 
 def mean_scores(
@@ -211,8 +211,8 @@ def examples_of(
                 raise ValueError(
                     f"no sentences of '{x}' to score: the corpus has none or max_sentences is 0."
                 )
-            # a loss needs two tokens
-            groups[x] = encode_sentences(tokenizer, sentences, max_length, 2, name=f"'{x}'")
+            options = {"minimum": 2, "name": f"'{x}'"}  # a loss needs two tokens
+            groups[x] = encode_sentences(tokenizer, sentences, max_length, **options)
         return groups
     if text != "translation":
         raise ValueError(f"text = '{text}' is unknown: use 'mono' or 'translation'.")
@@ -278,10 +278,9 @@ def exact_ablation(
         change = torch.cat(found) / batch["attention_mask"].sum(dim=1)
         return (change if signed else change.abs()).sum(dim=1).double().cpu()
 
-    total = torch.zeros(len(neurons), dtype=torch.float64)
     with tqdm(total=len(examples), desc="ablation", unit="sentence", disable=not progress) as bar:
-        for _, change in read(model, tokenizer, examples, changes, batch_size=batch_size, bar=bar):
-            total += change
+        results = read(model, tokenizer, examples, changes, batch_size=batch_size, bar=bar)
+        total = sum(result for _, result in results)
     return (total / len(examples)).float()
 
 
