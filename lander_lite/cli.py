@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from .config import LanderConfig, nearest, parse_pair, profiles
@@ -128,9 +129,20 @@ def plan_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -
     from .layers import LayerScores
     from .scale.plan import plan
 
+    methods = {"landermt": None}  # with the config's own routing
+    if find_spec(f"{__package__}.reproduction"):
+        from .reproduction.methods import METHODS, TUNED
+
+        methods |= {name: METHODS[name] for name in TUNED if name != "xie"}  # its size is unknown
+    if options.method not in methods:
+        near = nearest(options.method, methods)
+        known = ", ".join(methods)
+        raise ValueError(f"no plan for method {options.method!r}{near}; there are {known}")
     path = folder / "layers.json"
     layers = LayerScores.load(path).selected if path.is_file() else None
-    print(plan(config, options.method, layers).table(options.gpu))
+    method = methods.pop(options.method)
+    others = {name: other for name, other in methods.items() if other}
+    print(plan(config, method, layers).table(options.gpu, others))
 
 
 def study_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -> None:
