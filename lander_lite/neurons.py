@@ -35,14 +35,12 @@ class NeuronSets:
         layers: block indices, sorted.
         languages: language codes; their order settles ties.
         general: {layer: LongTensor}, sorted and unique; layers left out are empty.
-        specific: {language: {layer: LongTensor}}. Languages may share neurons, as LAPE's and Xie's
+        specific: {language: {layer: LongTensor}}; languages may share neurons, as LAPE's and Xie's
             do, but no specific neuron is general.
         d_ff: neurons per layer.
         model: the `fingerprint` of the model that the indices belong to; {} if unknown.
-        method: the selector's name.
-        awareness: {language: {layer: Tensor [d_ff]}}, the raw scores Phi (eq. 3), for the router's
-            prior; None without scores.
-        provenance: the selector's settings, anything JSON can hold.
+        method, provenance: the selector's name and settings, anything JSON can hold.
+        awareness: {language: {layer: Tensor [d_ff]}}, the raw scores Phi (eq. 3), or None.
 
     Raises: ValueError for duplicates, an index outside 0 … d_ff-1, a neuron both general and
         specific, unknown layers or languages.
@@ -59,8 +57,7 @@ class NeuronSets:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
-        self.layers = sorted(int(layer) for layer in self.layers)
-        self.languages = list(self.languages)
+        self.layers, self.languages = sorted(map(int, self.layers)), list(self.languages)
         for what, names in (("layers", self.layers), ("languages", self.languages)):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what} {names}: one is named twice.")
@@ -71,43 +68,32 @@ class NeuronSets:
         self.specific = {x: self._checked(x, self.specific.get(x, {})) for x in self.languages}
         for language, sets in self.specific.items():
             for layer, indices in sets.items():
-                self._check_disjoint(language, layer, indices)
-                self._check_awareness(language, layer)
+                both = indices[torch.isin(indices, self.general[layer])].tolist()
+                if both:
+                    where = f"in the general set and in that of '{language}'"
+                    raise ValueError(f"layer {layer}: neuron {both[0]} is {where}.")
+                if self.awareness is not None:
+                    self._check_awareness(language, layer)
 
     def _checked(self, name: str, sets: Mapping[int, Any]) -> Sets:
         """The sets of one name as sorted LongTensors, one per layer."""
         _check_known(f"the sets of '{name}'", sets, self.layers)
-        return {
-            layer: _sorted_indices(sets.get(layer, []), self.d_ff, f"layer {layer}, '{name}'")
-            for layer in self.layers
-        }
-
-    def _check_disjoint(self, language: str, layer: int, indices: Tensor) -> None:
-        both = indices[torch.isin(indices, self.general[layer])].tolist()
-        if both:
-            sets = f"the general set and in that of '{language}'"
-            raise ValueError(f"layer {layer}: neuron {both[0]} is in {sets}.")
+        places = {layer: f"layer {layer}, '{name}'" for layer in self.layers}
+        return {layer: _sorted(sets.get(layer, []), self.d_ff, at) for layer, at in places.items()}
 
     def _check_awareness(self, language: str, layer: int) -> None:
-        if self.awareness is None:
-            return
         scores = self.awareness.get(language, {}).get(layer)
-        if scores is None or tuple(scores.shape) != (self.d_ff,):
+        if scores is None or scores.shape != (self.d_ff,):
             needed = f"needs a tensor of shape ({self.d_ff},)"
             raise ValueError(f"awareness of '{language}', layer {layer}: {needed}.")
 
     def pair(self, pair: str) -> Sets:
-        """{layer: S_source ∪ S_target} of "en-de" (LANDeRMT §3.2), or the set of a bare code.
-
-        Raises: ValueError if a language has no set.
-        """
+        """{layer: S_source ∪ S_target} of "en-de" (LANDeRMT §3.2), or the set of a bare code;
+        ValueError if a language has no set."""
         languages = languages_of_pair(pair)
-        for language in languages:
-            if language not in self.specific:
-                known = ", ".join(self.languages)
-                raise ValueError(
-                    f"pair '{pair}': no neuron set for '{language}'; there are {known}."
-                )
+        if missing := [language for language in languages if language not in self.specific]:
+            known = f"there are {', '.join(self.languages)}"
+            raise ValueError(f"pair '{pair}': no neuron set for '{missing[0]}'; {known}.")
         sets = [self.specific[language] for language in languages]
         return {layer: _union(*(one[layer] for one in sets)) for layer in self.layers}
 
@@ -170,11 +156,10 @@ class NeuronSets:
                     f"model's is {actual[key]}. Score and categorise the neurons of this model, or "
                     f"load the model they were made for."
                 )
-        if self.layers[-1] >= actual["n_layers"] or self.d_ff > actual["d_ff"]:
-            raise ValueError(
-                f"sets up to layer {self.layers[-1]} and neuron {self.d_ff - 1} do not fit a model "
-                f"of {actual['n_layers']} layers of {actual['d_ff']} neurons."
-            )
+        layer, n_layers, d_ff = self.layers[-1], actual["n_layers"], actual["d_ff"]
+        if layer >= n_layers or self.d_ff > d_ff:
+            sets = f"sets up to layer {layer} and neuron {self.d_ff - 1}"
+            raise ValueError(f"{sets} do not fit a model of {n_layers} layers of {d_ff} neurons.")
 
     def as_tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """(indices and awareness as named tensors, the rest as JSON can hold it), for a file."""
@@ -215,7 +200,7 @@ class NeuronSets:
 
     @classmethod
     def from_lape_file(cls, path: str | Path, languages: Sequence[str], model=None) -> NeuronSets:
-        """Read LAPE's published format (Tang et al. 2024) without executing pickle code: a torch
+        """Read LAPE's published format (Tang et al. 2024), without executing pickle code: a torch
         file, a list over languages of a list over layers of LongTensors. Nothing is general.
 
         Args:
@@ -223,41 +208,35 @@ class NeuronSets:
             model: gives d_ff and the fingerprint. Without it d_ff is the largest index + 1, and
                 `check_model` knows only the number of layers.
 
-        Raises: FileNotFoundError; ValueError for another content, number of languages or number of
-            layers.
+        Raises: FileNotFoundError; ValueError for what is not such a file of these languages.
         """
-        path = Path(path)
-        content = _lape_content(path, languages)
-        sizes = {len(sets) for sets in content}
-        known = fingerprint(model) if model is not None else {}
-        if len(sizes) != 1 or (known and sizes != {known["n_layers"]}):
-            expected = known.get("n_layers", "one number")
-            raise ValueError(f"{path}: layers per language {sorted(sizes)}, expected {expected}.")
-        specific = {x: dict(enumerate(sets)) for x, sets in zip(languages, content)}
-        filled = [indices for sets in content for indices in sets if indices.numel()]
-        largest = max((int(indices.max()) for indices in filled), default=0)
+        content = _lape_content(Path(path), languages)
+        sizes = sorted({len(sets) for sets in content})
+        known = fingerprint(model) if model is not None else {"n_layers": sizes[0]}
+        if sizes != [known["n_layers"]]:
+            expected = "one number" if model is None else known["n_layers"]
+            raise ValueError(f"{path}: layers per language {sizes}, expected {expected}.")
+        largest = max((int(x.max()) for sets in content for x in sets if x.numel()), default=0)
         return cls(
-            list(range(len(content[0]))),
-            list(languages),
-            {},
-            specific,
-            known.get("d_ff", largest + 1),
-            known or {"n_layers": len(content[0])},
-            "lape",
-            provenance={"file": path.name},
+            layers=range(sizes[0]),
+            languages=languages,
+            general={},
+            specific={x: dict(enumerate(sets)) for x, sets in zip(languages, content)},
+            d_ff=known.get("d_ff", largest + 1),
+            model=known,
+            method="lape",
+            provenance={"file": Path(path).name},
         )
 
     def to_lape_file(self, path: str | Path) -> None:
         """Write LAPE's published format, atomically; it names neither languages nor model.
 
         Layers that the sets leave out are empty; where the model is unknown, the last layer of the
-        sets is the model's last. Raises: ValueError for general neurons: it has no place for them.
+        sets is the model's last. Raises: ValueError for general neurons.
         """
         if any(len(indices) for indices in self.general.values()):
-            raise ValueError(
-                "LAPE's format has no place for general neurons: write sets.only(specific=True), "
-                "or use save()."
-            )
+            remedy = "write sets.only(specific=True), or use save()"
+            raise ValueError(f"LAPE's format has no place for general neurons: {remedy}.")
         n_layers, empty = self.model.get("n_layers", self.layers[-1] + 1), torch.tensor([]).long()
         content = [
             [self.specific[language].get(layer, empty).clone() for layer in range(n_layers)]
@@ -283,7 +262,7 @@ def _check_known(what: str, given, known) -> None:
             raise ValueError(f"{what}: {name!r} is not among {list(known)}.")
 
 
-def _sorted_indices(given, d_ff: int, where: str) -> Tensor:
+def _sorted(given, d_ff: int, where: str) -> Tensor:
     indices = torch.as_tensor(given).flatten().cpu()
     if len(indices) == 0:
         return indices.long()
@@ -315,10 +294,8 @@ def _lape_content(path: Path, languages: Sequence[str]) -> list[list[Tensor]]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(
-            f"{path} is not a torch file of plain tensors (anything else is refused: it could run "
-            f"code)."
-        ) from error
+        refused = "anything else is refused: it could run code"
+        raise ValueError(f"{path} is not a torch file of plain tensors ({refused}).") from error
     if not isinstance(content, list) or not all(isinstance(sets, list) for sets in content):
         expected = "expected a list over languages of a list over layers"
         raise ValueError(f"{path}: {expected}, found {type(content).__name__}.")
@@ -341,7 +318,7 @@ def categorize(
 
     The paper's text sorts from high to low, which contradicts its own §4.4 (10% specific at epsilon
     = .9); lowest variance is general here, as in the authors' code. Ties: the lower index is
-    general; the first language wins. The sets keep the raw scores in `.awareness`.
+    general; the first language wins. `.awareness` keeps the raw scores.
 
     Args:
         scores: of at least two languages.
@@ -350,13 +327,11 @@ def categorize(
             that a language with a larger loss does not take most neurons; "rank" uses rank / d_ff
             (ties share their mean rank); False or "raw": as printed.
 
-    Raises: ValueError for epsilon out of range, one language, an unknown normalisation, scores that
-        are not finite or all zero.
+    Raises: ValueError for a setting out of range, scores that are not finite or all zero.
     """
     if not 0 < epsilon < 1:
-        raise ValueError(
-            f"epsilon = {epsilon} must lie between 0 and 1, both excluded (the paper's is 0.9)."
-        )
+        allowed = "must lie between 0 and 1, both excluded (the paper's is 0.9)"
+        raise ValueError(f"epsilon = {epsilon} {allowed}.")
     how = {True: "layer_mean", False: "raw"}.get(normalize, normalize)
     values = normalized(scores, how)
 
@@ -380,9 +355,8 @@ def xie_split(scores: AwarenessScores, rho: float = 0.7, k: float = 0.9) -> Neur
     one language, scores that are not finite.
     """
     if not 0 < rho < 1 or not 0 <= k <= 1:
-        raise ValueError(
-            f"rho = {rho} must lie between 0 and 1, both excluded, and k = {k} in 0 … 1."
-        )
+        allowed = f"must lie between 0 and 1, both excluded, and k = {k} in 0 … 1"
+        raise ValueError(f"rho = {rho} {allowed}.")
 
     def split(phi: Tensor) -> tuple[Tensor, list[Tensor]]:
         order = phi.sum(dim=0).argsort(descending=True, stable=True)
@@ -457,9 +431,9 @@ def _sets(
         scores.languages,
         general,
         specific,
-        scores.values.shape[-1],
-        scores.model,
-        method,
-        awareness,
-        {**settings, "scores": scores.settings},
+        d_ff=scores.values.shape[-1],
+        model=scores.model,
+        method=method,
+        awareness=awareness,
+        provenance={**settings, "scores": scores.settings},
     )
