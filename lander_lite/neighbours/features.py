@@ -22,7 +22,7 @@ from ..corpus import (
     prompt_ids,
     texts,
 )
-from ..evaluation import evaluating
+from ..hooks import evaluation_mode
 
 
 def feature_magnitudes(
@@ -54,7 +54,7 @@ def feature_magnitudes(
         return hook
 
     with ExitStack() as stack:
-        stack.enter_context(evaluating(model))
+        stack.enter_context(evaluation_mode(model))
         for layer, block in enumerate(found):
             stack.callback(block.register_forward_hook(add(layer)).remove)
         for rows in batches(examples, batch_size, key=lambda example: len(example["input_ids"])):

@@ -23,7 +23,8 @@ from transformers import PreTrainedModel
 
 from ..blocks import decoder_blocks, input_device
 from ..corpus import batches, check_examples, collate, texts
-from ..evaluation import evaluate, evaluating, perplexity
+from ..evaluation import evaluate, perplexity
+from ..hooks import evaluation_mode
 from ..io import write_text
 from .features import calibration_prompts, encode_prompts
 
@@ -98,7 +99,7 @@ def prune(
                 f"pattern={pattern!r} does not divide the {linear.in_features} inputs of {name}."
             )
     generator = torch.Generator().manual_seed(seed)
-    with evaluating(model):
+    with evaluation_mode(model):
         streams = [Stream(model, tokenizer, part, batch_size) for part in examples.values()]
         for index, (block, linears) in enumerate(zip(decoder_blocks(model), found)):
             begin = time.time()

@@ -10,7 +10,7 @@ import torch
 
 from ..blocks import input_device
 from ..corpus import collate, encode
-from ..evaluation import evaluating
+from ..hooks import evaluation_mode
 from ..tuner.model import LanderModel
 
 
@@ -31,7 +31,7 @@ def gate_values(
         device=input_device(lander),
     )
     labels, seen = batch.pop("labels"), {}
-    with ExitStack() as stack, evaluating(lander):
+    with ExitStack() as stack, evaluation_mode(lander):
         for layer, ffn in lander.partitioned.items():
             stack.callback(
                 ffn.register_forward_pre_hook(

@@ -9,7 +9,8 @@ from pathlib import Path
 from ..blocks import input_device
 from ..config import resolve
 from ..corpus import batches, collate, prompt_ids, texts
-from ..evaluation import evaluating, perplexity
+from ..evaluation import perplexity
+from ..hooks import evaluation_mode
 from ..io import json_rows
 
 WITHOUT_SPACES = ("zh", "ja", "th")  # the answer follows the prompt directly
@@ -88,7 +89,7 @@ def fact_recall(
     facts = [fact for fact in facts if fact["lang"] in languages]
     examples = [encode_fact(tokenizer, fact) for fact in facts]
     recalled: dict[str, list[bool]] = {lang: [] for lang in languages}
-    with evaluating(model):
+    with evaluation_mode(model):
         for rows in batches(examples, batch_size, key=lambda example: len(example["input_ids"])):
             batch = collate(tokenizer, [examples[row] for row in rows], device=input_device(model))
             labels = batch.pop("labels")[:, 1:]

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..blocks import decoder_blocks, feed_forwards, input_device, unwrap
 from ..corpus import batches, check_examples, collate, cut_ids, prompt_ids
-from ..evaluation import evaluating
+from ..hooks import evaluation_mode
 from ..neurons import NeuronSets
 
 
@@ -89,7 +89,7 @@ def sentence_states(
             {index: output[0] if isinstance(output, tuple) else output}
         )
 
-    with ExitStack() as stack, evaluating(model):
+    with ExitStack() as stack, evaluation_mode(model):
         for index, block in enumerate(layers):
             stack.callback(block.register_forward_hook(keep(index)).remove)
         for rows in batches(examples, batch_size, key=lambda example: len(example["input_ids"])):

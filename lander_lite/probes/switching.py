@@ -13,7 +13,8 @@ from torch import nn
 
 from ..blocks import FeedForward, feed_forwards, input_device
 from ..corpus import batches, collate, prompt_ids
-from ..evaluation import LanguageId, evaluating, perplexity, translate
+from ..evaluation import LanguageId, perplexity, translate
+from ..hooks import evaluation_mode
 from ..neurons import NeuronSets
 
 
@@ -150,7 +151,7 @@ def sentence_activations(
     means = torch.zeros(len(examples), feed_forward.d_ff)
     hook = feed_forward.down.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     try:
-        with evaluating(model):
+        with evaluation_mode(model):
             for rows in batches(
                 examples, batch_size, key=lambda example: len(example["input_ids"])
             ):
