@@ -29,24 +29,19 @@ et Estonian, lv Latvian, lt Lithuanian, sk Slovak, sl Slovenian, hr Croatian, sr
 bg Bulgarian, hu Hungarian, ca Catalan, eu Basque, gl Galician, ka Georgian, ne Nepali"""
 LANGUAGE_NAMES = dict(entry.split() for entry in _NAMES.split(","))
 TEMPLATE = "{source_language}: {source}\n{target_language}:"  # the target follows as " " + text
-INSTRUCTION_TEMPLATE = (
-    "Translate the following sentence from {source_language} to {target_language}.\n" + TEMPLATE
-)
 TOO_LONG = ("cut", "refuse")
 
 
 def load_corpus(source, *, split: str = "train", languages: Sequence[str] | None = None) -> Dataset:
-    """A parallel corpus whose rows all hold the same languages.
+    """A parallel corpus, all rows in the same languages; line breaks in a sentence become spaces.
 
     Args:
         source: a .jsonl file (rows {"translation": {…}}, other columns kept), a .tsv file with a
             header of language codes, a folder of {split}.jsonl, {split}.tsv or {split}.{language}
             text files (one sentence a line), or a hub id, "owner/name" or "owner/name:config".
-        split: for folders and hub ids.
-        languages: which to keep; default: those of the first row.
+        split: for folders and hub ids. languages: default: those of the first row.
 
-    Line breaks inside a sentence become spaces. Raises: FileNotFoundError for a missing path,
-    before any hub call; ValueError with file and 1-based line.
+    Raises: FileNotFoundError for a missing path, before any hub call; ValueError with the line.
     """
     if source is None:
         remedy = "pass one (--corpus, or corpus.train in the config)"
@@ -73,25 +68,21 @@ def load_corpus(source, *, split: str = "train", languages: Sequence[str] | None
 def _hub_rows(source: str, split: str) -> Iterable[tuple[int, dict]]:
     name, _, config = source.partition(":")
     if "/" not in source:  # every hub dataset has an owner, so a bare word is a missing file
-        raise FileNotFoundError(
-            f"no such corpus: {source} is no file or folder, and a hub id is owner/name"
-        )
+        neither = "is no file or folder, and a hub id is owner/name"
+        raise FileNotFoundError(f"no such corpus: {source} {neither}")
     try:
         return enumerate(load_dataset(name, config or None, split=split), 1)
     except OSError as error:  # DatasetNotFoundError and ConnectionError are OSErrors
-        raise FileNotFoundError(
-            f"{source} is neither a local path nor a dataset the hub gives: {error}"
-        ) from error
+        neither = "neither a local path nor a dataset the hub gives"
+        raise FileNotFoundError(f"{source} is {neither}: {error}") from error
 
 
 def _tsv_rows(path: Path) -> Iterator[tuple[int, dict]]:
     (_, header), *lines = lines_of(path)
     codes = header.split("\t")
     if len(codes) < 2 or not all(re.fullmatch(r"[A-Za-z]{2,3}([_-]\w+)?", code) for code in codes):
-        raise ValueError(
-            f"{path}, line 1: the header must be language codes separated by tabs, not "
-            f"{header[:80]!r}"
-        )
+        wanted = "the header must be language codes separated by tabs"
+        raise ValueError(f"{path}, line 1: {wanted}, not {header[:80]!r}")
     for number, line in lines:
         columns = line.split("\t")
         if len(columns) != len(codes):
@@ -102,29 +93,29 @@ def _tsv_rows(path: Path) -> Iterator[tuple[int, dict]]:
 
 def _text_rows(folder: Path, split: str, languages) -> Iterator[tuple[int, dict]]:
     code = re.compile(r"\.(?!txt|csv)[a-z]{2,3}([_-]\w+)?")
-    paths = [path for path in sorted(folder.glob(f"{split}.*")) if code.fullmatch(path.suffix)]
-    files = {path.suffix[1:]: path for path in paths}
+    found = [path for path in sorted(folder.glob(f"{split}.*")) if code.fullmatch(path.suffix)]
+    files = {path.suffix[1:]: path for path in found}
     if len(files) < 2:
         held = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise ValueError(
             f"{folder}: needs {split}.jsonl, {split}.tsv or at least two {split}.<language> files; "
             f"it holds {held}"
         )
-    chosen = [lang for lang in files if languages is None or lang in languages]
-    if missing := [lang for lang in languages or () if lang not in files]:
-        names = ", ".join(path.name for path in paths)
+    wanted = list(languages or files)
+    if missing := [lang for lang in wanted if lang not in files]:
+        names = ", ".join(path.name for path in found)
         raise ValueError(f"{folder}: no {split}.{missing[0]}; it has {names}")
-    columns = {lang: [text for _, text in lines_of(files[lang])] for lang in chosen}
-    counts = {files[lang].name: len(column) for lang, column in columns.items()}
-    if len(set(counts.values())) > 1:
-        shortest = min(counts, key=counts.get)
+    columns = [[text for _, text in lines_of(files[lang])] for lang in wanted]
+    lengths = [len(column) for column in columns]
+    if min(lengths) < max(lengths):
+        told = ", ".join(f"{files[x].name} {n} lines" for x, n in zip(wanted, lengths))
+        shortest = files[wanted[lengths.index(min(lengths))]].name
         raise ValueError(
-            f"{folder}: misaligned, the files differ in length: "
-            f"{', '.join(f'{name} {count} lines' for name, count in counts.items())}; "
-            f"{shortest} ends after line {counts[shortest]}"
+            f"{folder}: misaligned, the files differ in length: {told}; {shortest} ends after line "
+            f"{min(lengths)}"
         )
-    for number, sentences in enumerate(zip(*columns.values()), 1):
-        yield number, {"translation": dict(zip(columns, sentences))}
+    for number, sentences in enumerate(zip(*columns), 1):
+        yield number, {"translation": dict(zip(wanted, sentences))}
 
 
 def _dataset(rows: Iterable[tuple[int, dict]], languages, where: str) -> Dataset:
@@ -142,9 +133,8 @@ def _dataset(rows: Iterable[tuple[int, dict]], languages, where: str) -> Dataset
     try:
         return Dataset.from_dict({column: [row.get(column) for row in clean] for column in columns})
     except (ArrowInvalid, ArrowTypeError) as error:
-        raise ValueError(
-            f"{where} 1 and after: a column holds values of different types ({error})"
-        ) from error
+        fault = f"a column holds values of different types ({error})"
+        raise ValueError(f"{where} 1 and after: {fault}") from error
 
 
 def _fault(row: dict, expected: list[str], extra_allowed: bool) -> str:
@@ -165,10 +155,8 @@ def _fault(row: dict, expected: list[str], extra_allowed: bool) -> str:
 
 
 def load_mono(path) -> dict[str, list[str]]:
-    """Plain text by language from a .jsonl file of rows {"lang": code, "text": sentence}.
-
-    Raises: as `load_corpus`.
-    """
+    """{language: sentences} of a .jsonl file of rows {"lang": code, "text": sentence}; raises as
+    `load_corpus`."""
     found, mono = resolve(path), {}
     if found is None:
         raise FileNotFoundError(f"no such file: {path}")
@@ -202,11 +190,9 @@ def texts(corpus: Dataset | Mapping, language: str) -> Sequence[str]:
 
 def plain_text(corpus: Dataset | Mapping, language: str) -> list[str]:
     """The sentences of one language as a list. ValueError for none, or an empty one."""
-    if language not in languages_of(corpus):
-        raise ValueError(
-            f"{language!r} is neither a direction, such as en-de, nor a language of the corpus: "
-            f"it has {', '.join(languages_of(corpus))}"
-        )
+    if language not in (known := languages_of(corpus)):
+        wrong = f"{language!r} is neither a direction, such as en-de, nor a language of the corpus"
+        raise ValueError(f"{wrong}: it has {', '.join(known)}")
     sentences = texts(corpus, language)
     if isinstance(sentences, str) or not len(sentences):
         raise ValueError(f"'{language}': give a list of sentences, not {sentences!r}")
@@ -271,10 +257,8 @@ def prompt(
         parts = [f"{template.format(source=s, **names)} {t}" for s, t in shots]
         return "\n".join([*parts, template.format(source=source, **names)])
     except (KeyError, IndexError) as error:
-        raise ValueError(
-            f"the template has an unknown field {error}; it takes source, source_language, "
-            f"target_language"
-        ) from error
+        fields = "source, source_language, target_language"
+        raise ValueError(f"the template has an unknown field {error}; it takes {fields}") from error
 
 
 def prompt_ids(tokenizer, text: str) -> list[int]:
@@ -312,10 +296,8 @@ def encode(
     cut = {"cut": True} if len(ids) + len(target_ids) > max_length else {}
     while len(ids) > room:
         if not source:
-            raise ValueError(
-                f"max_length={max_length} leaves no room: the {pair} template takes {len(ids)} "
-                f"tokens without a sentence"
-            )
+            taken = f"the {pair} template takes {len(ids)} tokens without a sentence"
+            raise ValueError(f"max_length={max_length} leaves no room: {taken}")
         source = source[: int(0.9 * len(source))]
         ids = prompt_ids(tokenizer, prompt(source, pair, template, shots))
     target_ids = target_ids[: max_length - len(ids)]
@@ -339,11 +321,7 @@ def encode_text(tokenizer, sentence: str, max_length: int) -> dict[str, list[int
 
 
 def encode_sentences(
-    tokenizer,
-    sentences: Iterable[str],
-    max_length: int | None,
-    minimum: int = 1,
-    name: str = "text",
+    tokenizer, sentences: Iterable[str], max_length: int | None, minimum: int = 1, name="text"
 ) -> list[dict]:
     """Sentences to be measured, without EOS: [{"input_ids"}], with "cut": True where cut.
 
@@ -379,10 +357,8 @@ def report_cut(counts: Mapping[str, tuple[int, int]], max_length: int, too_long=
     """The warning or error of `check_examples`; counts: {group: (examples that were cut, all)}."""
     found = ", ".join(f"{n} of {size} in {name}" for name, (n, size) in counts.items() if n)
     if found and too_long == "refuse":
-        raise ValueError(
-            f"longer than max_length={max_length} tokens: {found}; shorten them, raise "
-            f"max_length, or set too_long to cut"
-        )
+        remedy = "shorten them, raise max_length, or set too_long to cut"
+        raise ValueError(f"longer than max_length={max_length} tokens: {found}; {remedy}")
     if found:
         warnings.warn(f"cut at max_length={max_length} tokens: {found}", stacklevel=4)
 
