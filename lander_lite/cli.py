@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from .config import LanderConfig, nearest, parse_pair, profiles
+from .config import LanderConfig, nearest, profiles
 
 STEPS = {
     "run": "all of the following but translate, and a table of before and after",
@@ -92,8 +92,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         raise ValueError(f"unknown step {known.step!r}{near}; steps: {', '.join(STEPS)}")
     if known.profile and known.config:
         raise ValueError("--profile and --config exclude each other")
-    for pair in known.pairs.split(",") if known.pairs else ():
-        parse_pair(pair)
     return known
 
 
@@ -134,15 +132,13 @@ def plan_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -
         from .reproduction.methods import METHODS, TUNED
 
         methods |= {name: METHODS[name] for name in TUNED if name != "xie"}  # its size is unknown
-    if options.method not in methods:
-        near = nearest(options.method, methods)
-        known = ", ".join(methods)
-        raise ValueError(f"no plan for method {options.method!r}{near}; there are {known}")
-    path = folder / "layers.json"
+    name, path = options.method, folder / "layers.json"
+    if name not in methods:
+        hint = f"{nearest(name, methods)}; there are {', '.join(methods)}"
+        raise ValueError(f"no plan for method {name!r}{hint}")
     layers = LayerScores.load(path).selected if path.is_file() else None
-    method = methods.pop(options.method)
-    others = {name: other for name, other in methods.items() if other}
-    print(plan(config, method, layers).table(options.gpu, others))
+    planned = plan(config, methods[name], layers)
+    print(planned.table(options.gpu, {key: other for key, other in methods.items() if other}))
 
 
 def study_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -> None:
@@ -152,16 +148,10 @@ def study_step(config: LanderConfig, folder: Path, options: argparse.Namespace) 
     if options.fast:
         config.finetune.updates = FAST_UPDATES
     folder = Path(options.output_dir or f"runs/study/{config.profile}{'-fast' * options.fast}")
-    results = study(
-        config,
-        options.methods and options.methods.split(","),
-        kinds=options.kinds.split(","),
-        output_dir=folder,
-        resume=options.resume,
-        jobs=options.jobs,
-        hours=options.hours,
-        **(FAST if options.fast else {"seeds": options.seeds}),
-    )
+    how = {name: getattr(options, name) for name in ("resume", "jobs", "hours")}
+    how |= FAST if options.fast else {"seeds": options.seeds}
+    methods, kinds = options.methods and options.methods.split(","), options.kinds.split(",")
+    results = study(config, methods, kinds=kinds, output_dir=folder, **how)
     print(study_table([result for result in results if result["kind"] == "main"]))
     print(f"results: {folder}")
 
@@ -170,10 +160,8 @@ def prune_step(config: LanderConfig, folder: Path, options: argparse.Namespace) 
     from .neighbours import pruning
     from .pipeline import Run
 
-    sparsity = options.sparsity
-    if sparsity is None and options.pattern is None:
-        sparsity = 0.3
-    amount = (sparsity, options.metric, options.pattern)
+    given = options.sparsity is not None or options.pattern is not None
+    amount = (options.sparsity if given else 0.3, options.metric, options.pattern)
     pruning.check_settings(*amount)  # before anything is loaded
     run = Run(config, folder)
     run.prepare()
@@ -181,8 +169,7 @@ def prune_step(config: LanderConfig, folder: Path, options: argparse.Namespace) 
 
 
 def translate_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -> None:
-    pairs = config.corpus.pairs if options.pairs is None else options.pairs.split(",")
-    if len(pairs) != 1:
+    if len(config.corpus.pairs) != 1:
         raise ValueError("translate takes one direction: --pairs en-de")
     from .pipeline import Run
 
@@ -223,9 +210,9 @@ def timed(name: str, step: Callable[[], Path]) -> None:
 def join_processes(step: str, config: LanderConfig) -> None:
     """Where accelerate launch started several processes: become one of them."""
     if step not in SHARED:
+        several = f"these may have several: {', '.join(SHARED)}"
         raise ValueError(
-            f"{step} runs in one process: start it without accelerate launch; these may have "
-            f"several: {', '.join(SHARED)}"
+            f"{step} runs in one process: start it without accelerate launch; {several}"
         )
     from .hooks import is_main
     from .training.distributed import start
@@ -251,7 +238,3 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"lander-lite: error: {message}", file=sys.stderr)
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

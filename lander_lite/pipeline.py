@@ -24,7 +24,7 @@ from .config import LanderConfig, resolve
 from .corpus import check_pairs, languages_of, load_corpus
 from .evaluation import evaluate, translate
 from .hooks import is_main, wait, world
-from .io import repair_folder, write_text
+from .io import refuse_other, repair_folder, write_text
 from .layers import LayerScores, detect_layers
 from .model import load_model, model_source
 from .neurons import NeuronSets, categorize, random_neurons, xie_split
@@ -33,7 +33,6 @@ from .training.loop import finetune
 from .tuner.model import LanderModel, LanderTuningConfig, get_lander_model
 
 HELD_OUT, HELD_OUT_MOST = 5, 500  # without a test corpus: the last fifth of the rows, at most 500
-READING = ("max_length", "template", "too_long")
 # settings on which every file of a run folder depends
 FIXED = "profile model corpus.train corpus.languages corpus.template corpus.max_length".split()
 
@@ -49,13 +48,8 @@ class Run:
         self.stored = (self.folder / "config.yaml").exists()
         if self.stored:
             old = LanderConfig.from_yaml(self.folder / "config.yaml")
-            for what in FIXED:
-                before, now = attrgetter(what)(old), attrgetter(what)(config)
-                if before != now:
-                    raise ValueError(
-                        f"{self.folder} holds a run with another {what} ({before}, now {now}); "
-                        f"use another --output-dir"
-                    )
+            found, wanted = (dict(zip(FIXED, attrgetter(*FIXED)(c))) for c in (old, config))
+            refuse_other(found, wanted, self.folder, "use another --output-dir", was="holds a run")
         if is_main():
             repair_folder(self.folder / "lander")
 
@@ -141,8 +135,10 @@ class Run:
     @property
     def reading(self) -> dict:
         """How `detect` and `score` read the corpus."""
-        how = {name: getattr(self.config.corpus, name) for name in READING}
-        return how | {"progress": self.config.finetune.progress}
+        c, progress = self.config.corpus, self.config.finetune.progress
+        return dict(
+            max_length=c.max_length, template=c.template, too_long=c.too_long, progress=progress
+        )
 
     # ---- steps
     def detect(self) -> Path:

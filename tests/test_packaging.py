@@ -22,7 +22,7 @@ import lander_lite
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-MODULES = sorted((ROOT / "lander_lite").glob("*.py"))
+MODULES = sorted((ROOT / "lander_lite").rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 MOST_LINES, MOST_BYTES = 250, 300 * 1024
 
@@ -123,6 +123,11 @@ def test_the_wheel_carries_profiles_and_data(tmp_path):
         f"missing in the wheel: {sorted((profiles | data) - names)[:5]}"
     )
     assert not [name for name in names if name.startswith(("tests", "notebooks", "data/"))]
+
+
+def test_every_package_is_in_the_wheel():
+    found = {str(path.parent.relative_to(ROOT)).replace("/", ".") for path in MODULES}
+    assert {*PROJECT["tool"]["setuptools"]["packages"]} == found | {"lander_lite.data"}
 
 
 # ---------------------------------------------------------------- code
