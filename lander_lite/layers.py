@@ -92,8 +92,8 @@ class LayerScores:
 
 def _largest(values: torch.Tensor, k: int) -> list[int]:
     check_k(k, len(values) + 1)
-    order = values.argsort(descending=True, stable=True)[:k]
-    return sorted(int(column) + 1 for column in order)
+    order = values.argsort(descending=True, stable=True)
+    return sorted((order[:k] + 1).tolist())
 
 
 def check_k(k: int, n_layers: int) -> None:
@@ -141,7 +141,9 @@ def detect_layers(
     check_pairs(corpus, pairs, tokenizer)
     rows = first_rows(corpus, max_sentences)
     options = {"template": template, "max_length": max_length}
-    prompts = {x: [_teacher_forced(tokenizer, row, x, **options) for row in rows] for x in pairs}
+    prompts = {}
+    for pair in pairs:
+        prompts[pair] = [_teacher_forced(tokenizer, row, pair, **options) for row in rows]
     check_examples(model, prompts, max_length, too_long)
     total, means = len(rows) * len(pairs), []
     with tqdm(total=total, desc="layers", unit="prompt", disable=not progress) as bar:
@@ -149,10 +151,15 @@ def detect_layers(
             bar.set_postfix_str(pair)
             means.append(_mean_changes(model, tokenizer, prompts[pair], batch_size, bar))
     activation, absolute, cosine = torch.stack(means, dim=1)
-    delta = activation.diff(dim=1).abs()
-    tensors = [x.float() for x in (activation, delta, absolute[:, 1:], cosine[:, 1:])]
-    settings = {"max_sentences": max_sentences, "n_sentences": len(rows), **options}
-    scores = LayerScores(list(pairs), *tensors, method=method, settings=settings)
+    scores = LayerScores(
+        list(pairs),
+        activation.float(),
+        activation.diff(dim=1).abs().float(),
+        absolute[:, 1:].float(),
+        cosine[:, 1:].float(),
+        method=method,
+        settings={"max_sentences": max_sentences, "n_sentences": len(rows), **options},
+    )
     scores.selected = scores.top(k)
     return scores
 
@@ -168,9 +175,10 @@ def first_rows(corpus: Dataset, n: int | None) -> list[dict[str, str]]:
 def _teacher_forced(tokenizer, row: dict, pair: str, **options) -> dict:
     source, target = parse_pair(pair)
     example = encode(tokenizer, row[source], row[target], pair, **options)
-    ids = example.pop("input_ids")
     del example["labels"]
-    return example | {"input_ids": ids[:-1] if ids[-1] == tokenizer.eos_token_id else ids}
+    if example["input_ids"][-1] == tokenizer.eos_token_id:
+        example["input_ids"] = example["input_ids"][:-1]
+    return example
 
 
 def _mean_changes(model, tokenizer, prompts: list[dict], batch_size: int, bar) -> torch.Tensor:
@@ -183,12 +191,14 @@ def _mean_changes(model, tokenizer, prompts: list[dict], batch_size: int, bar) -
 
         def sums(layer: int, hidden: torch.Tensor) -> torch.Tensor:
             hidden = hidden.float()  # (prompt, token, d_model)
-            before = previous.pop().to(hidden.device) if previous else hidden
+            before = previous.pop() if previous else hidden
+            before = before.to(hidden.device)
             previous.append(hidden)
             cosine = torch.cosine_similarity(hidden, before, dim=-1)
-            change = (hidden - before).abs()
-            values = torch.stack([hidden.mean(dim=-1), change.mean(dim=-1), 1 - cosine])
-            return (values * weights.to(hidden.device)).sum(dim=(1, 2)).double().cpu()
+            change = (hidden - before).abs().mean(dim=-1)
+            values = torch.stack([hidden.mean(dim=-1), change, 1 - cosine])  # (3, prompt, token)
+            values = values * weights.to(hidden.device)
+            return values.sum(dim=(1, 2)).double().cpu()
 
         found, _ = observe(model, blocks, batch, sums)
         return torch.stack(list(found.values()), dim=1)
