@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, cycle, islice
 
 from torch.utils.data import Sampler
+from transformers import Trainer
 
-from ..corpus import collate
+from ..corpus import collate, encode, parse_pair
 
 
 class PairGroupedSampler(Sampler[int]):
@@ -59,3 +60,24 @@ def collate_pairs(tokenizer) -> Callable[[Sequence[dict]], dict]:
         return collate(tokenizer, examples) | {"pair": pairs[0]}
 
     return collator
+
+
+def pair_examples(tokenizer, corpus, pairs: Sequence[str], **options) -> list[dict]:
+    """Encode every row of a parallel corpus in every direction; each example names its "pair".
+    options: `corpus.encode`'s template and max_length."""
+    return [
+        encode(tokenizer, *(row[language] for language in parse_pair(pair)), pair, **options)
+        | {"pair": pair}
+        for pair in pairs
+        for row in corpus["translation"]
+    ]
+
+
+class PairTrainer(Trainer):
+    """transformers' Trainer with batches of one pair each: give it `pair_examples`,
+    `collate_pairs(tokenizer)` and remove_unused_columns=False."""
+
+    def _get_train_sampler(self, train_dataset=None) -> PairGroupedSampler:
+        examples = self.train_dataset if train_dataset is None else train_dataset
+        pairs = [example["pair"] for example in examples]
+        return PairGroupedSampler(pairs, self.args.train_batch_size, self.args.seed)

@@ -54,6 +54,10 @@ class LanderTuner(BaseTuner):
             self._base = self._before_wrapping(model)
         config, views = self.peft_config[adapter_name], self._base["views"]
         sets = config.neuron_sets
+        if isinstance(sets, str):
+            raise ValueError(
+                "PeftConfig reads no neuron sets: use LanderTuningConfig.from_pretrained"
+            )
         every = [sets.general, *sets.specific.values()] if sets is not None else []
         if not any(len(indices) for blocks in every for indices in blocks.values()):
             raise ValueError("the neuron sets are empty: nothing would be trained")
