@@ -111,11 +111,11 @@ class NeuronSets:
             return replace(self, specific={}, method=f"{self.method}, general only")
         return replace(self, general={}, method=f"{self.method}, specific only")
 
-    def counts(self) -> dict[str, Any]:
+    def counts(self) -> dict:
         """{"general": {layer: n}, "specific": {language: {layer: n}}}."""
         return self._each(lambda layer, indices: len(indices))
 
-    def overlap(self, other: NeuronSets) -> dict[str, Any]:
+    def overlap(self, other: NeuronSets) -> dict:
         """Jaccard index |A ∩ B| / |A ∪ B| per set, nested as in `counts`, over shared layers and
         languages; 1 if both are empty. Raises ValueError if the layers have different sizes."""
         if self.d_ff != other.d_ff:
@@ -123,13 +123,13 @@ class NeuronSets:
         layers = [layer for layer in self.layers if layer in other.layers]
         languages = [language for language in self.languages if language in other.languages]
 
-        def jaccard(first: Sets, second: Sets) -> dict[int, float]:
+        def jaccard(first: Sets, second: Sets) -> dict:
             return {layer: _jaccard(first[layer], second[layer]) for layer in layers}
 
         specific = {x: jaccard(self.specific[x], other.specific[x]) for x in languages}
         return {"general": jaccard(self.general, other.general), "specific": specific}
 
-    def _each(self, function: Callable[[int, Tensor], Any]) -> dict[str, Any]:
+    def _each(self, function: Callable) -> dict:
         """function(layer, indices) of every set, nested as in `counts`."""
 
         def applied(sets: Sets) -> dict:
@@ -161,7 +161,7 @@ class NeuronSets:
             sets = f"sets up to layer {layer} and neuron {self.d_ff - 1}"
             raise ValueError(f"{sets} do not fit a model of {n_layers} layers of {d_ff} neurons.")
 
-    def as_tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def as_tensors(self) -> tuple[dict[str, Tensor], dict]:
         """(indices and awareness as named tensors, the rest as JSON can hold it), for a file."""
         groups = {"general": self.general}
         groups |= {f"specific.{language}": sets for language, sets in self.specific.items()}
@@ -212,9 +212,9 @@ class NeuronSets:
         """
         content = _lape_content(Path(path), languages)
         sizes = sorted({len(sets) for sets in content})
-        known = fingerprint(model) if model is not None else {"n_layers": sizes[0]}
-        if sizes != [known["n_layers"]]:
-            expected = "one number" if model is None else known["n_layers"]
+        known = fingerprint(model) if model is not None else {}
+        expected = known.get("n_layers", "one number")
+        if len(sizes) != 1 or (known and sizes != [expected]):
             raise ValueError(f"{path}: layers per language {sizes}, expected {expected}.")
         largest = max((int(x.max()) for sets in content for x in sets if x.numel()), default=0)
         return cls(
@@ -223,7 +223,7 @@ class NeuronSets:
             general={},
             specific={x: dict(enumerate(sets)) for x, sets in zip(languages, content)},
             d_ff=known.get("d_ff", largest + 1),
-            model=known,
+            model=known or {"n_layers": sizes[0]},
             method="lape",
             provenance={"file": Path(path).name},
         )
@@ -287,7 +287,7 @@ def _jaccard(first: Tensor, second: Tensor) -> float:
     return int(torch.isin(first, second).sum()) / union if union else 1.0
 
 
-def _lape_content(path: Path, languages: Sequence[str]) -> list[list[Tensor]]:
+def _lape_content(path: Path, languages: Sequence[str]) -> list[list]:
     """What LAPE's file holds, one list of tensors per language."""
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}.")
@@ -335,7 +335,7 @@ def categorize(
     how = {True: "layer_mean", False: "raw"}.get(normalize, normalize)
     values = normalized(scores, how)
 
-    def split(phi: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def split(phi: Tensor) -> tuple:  # [language, d_ff]
         # float: rounding in the 16th digit decides no tie
         order = phi.var(dim=0, unbiased=True).float().argsort(stable=True)
         cut = _floor(epsilon * len(order))
@@ -358,7 +358,7 @@ def xie_split(scores: AwarenessScores, rho: float = 0.7, k: float = 0.9) -> Neur
         allowed = f"must lie between 0 and 1, both excluded, and k = {k} in 0 … 1"
         raise ValueError(f"rho = {rho} {allowed}.")
 
-    def split(phi: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def split(phi: Tensor) -> tuple:  # [language, d_ff]
         order = phi.sum(dim=0).argsort(descending=True, stable=True)
         cut = _floor(rho * len(order))
         rest = order[cut:]
@@ -388,13 +388,10 @@ def normalized(scores: AwarenessScores, how: str) -> Tensor:
     """
     values = scores.values.double()
     if len(scores.languages) < 2:
-        raise ValueError(
-            "a split into general and specific compares languages: score at least two."
-        )
+        remedy = "score at least two"
+        raise ValueError(f"a split into general and specific compares languages: {remedy}.")
     if not torch.isfinite(values).all():
-        language, layer, neuron = (~torch.isfinite(values)).nonzero()[0].tolist()
-        where = f"'{scores.languages[language]}', layer {scores.layers[layer]}, neuron {neuron}"
-        raise ValueError(f"the score of {where} is not finite.")
+        raise ValueError(f"a score of {_first(scores, ~torch.isfinite(values))} is not finite.")
     if how == "rank":
         from scipy.stats import rankdata  # takes half a second to import
 
@@ -402,14 +399,20 @@ def normalized(scores: AwarenessScores, how: str) -> Tensor:
     if how == "layer_mean":
         means = values.mean(dim=-1, keepdim=True)
         if (means == 0).any():
-            language, layer, _ = (means == 0).nonzero()[0].tolist()
-            where = f"'{scores.languages[language]}' in layer {scores.layers[layer]}"
+            where = _first(scores, means == 0)
             raise ValueError(f"all scores of {where} are zero: they have no mean.")
         return values / means
     if how != "raw":
         known = "use True, 'layer_mean', 'rank', False or 'raw'"
         raise ValueError(f"normalize = '{how}' is unknown: {known}.")
     return values
+
+
+def _first(scores: AwarenessScores, wrong: Tensor) -> str:
+    """Where the first True is in a tensor [language, layer, d_ff or 1]."""
+    language, layer, neuron = wrong.nonzero()[0].tolist()
+    place = f"'{scores.languages[language]}' in layer {scores.layers[layer]}"
+    return place if wrong.shape[-1] == 1 else f"{place}, neuron {neuron}"
 
 
 def _floor(share_of_total: float) -> int:
@@ -419,7 +422,7 @@ def _floor(share_of_total: float) -> int:
 def _sets(
     scores: AwarenessScores, values: Tensor, split: Callable, method: str, settings: dict
 ) -> NeuronSets:
-    """split(values of a layer, [language, d_ff]) = (general, [the set of each language])."""
+    """`split` gives (general, [the set of each language]) for a layer of `values`."""
     general, specific, awareness = {}, {}, {}
     for position, layer in enumerate(scores.layers):
         general[layer], sets = split(values[:, position])
