@@ -16,10 +16,15 @@ from lander_lite.config import LanderConfig
 from lander_lite.corpus import texts
 from lander_lite.layers import detect_layers
 from lander_lite.neurons import NeuronSets, categorize
-from lander_lite.reproduction.analyses import everything as analyses
-from lander_lite.reproduction.analyses.everything import ANALYSES, analyse
-from lander_lite.reproduction.analyses.neighbours import agreement_by_language
-from lander_lite.reproduction.analyses.scores import interval, plain, sentence_blocks, spread
+from lander_lite.reproduction.analyses import ANALYSES, analyse, gates
+from lander_lite.reproduction.analyses.lape import agreement_by_language
+from lander_lite.reproduction.analyses.shared import (
+    Analysis,
+    interval,
+    plain,
+    sentence_blocks,
+    spread,
+)
 from lander_lite.reproduction.lab import Lab
 from lander_lite.reproduction.study import study
 
@@ -169,7 +174,8 @@ def lab(bloom, tokenizer, corpus, tmp_path):
 @pytest.fixture
 def quickly(monkeypatch):
     """The same computations with fewer sentences, draws and tokens."""
-    for function in (ANALYSES["layers"], ANALYSES["gates"]):
+    for analysis in ANALYSES.values():
+        module = analysis.function.__globals__
         for name, value in {
             "SENTENCES": 4,
             "DRAWS": 2,
@@ -179,10 +185,14 @@ def quickly(monkeypatch):
             "GATED": 3,
             "TRANSLATED": 2,
         }.items():
-            if name in function.__globals__:
-                monkeypatch.setitem(function.__globals__, name, value)
-    real = analyses.translate
-    monkeypatch.setattr(analyses, "translate", lambda *a, **k: real(*a, **k, max_new_tokens=2))
+            if name in module:
+                monkeypatch.setitem(module, name, value)
+    real = gates.translate
+    monkeypatch.setattr(gates, "translate", lambda *a, **k: real(*a, **k, max_new_tokens=2))
+
+
+def failing(message):
+    return Analysis("none", "never made", lambda lab: pytest.fail(message))
 
 
 def numbers(x):
@@ -227,7 +237,7 @@ def test_each_analysis_is_a_file_with_its_keys_and_is_made_once(name, lab, quick
         and missing < 0.2 * len(found)
     )
     assert all(torch.equal(value, before[key]) for key, value in lab.base.state_dict().items())
-    monkeypatch.setitem(ANALYSES, name, lambda lab: pytest.fail("computed again"))
+    monkeypatch.setitem(ANALYSES, name, failing("computed again"))
     assert analyse(lab, [name])[name] == result
 
 
@@ -239,7 +249,7 @@ def test_files_of_another_model_and_unknown_names_are_refused_before_any_work(
     for key, value in (("base_model", {"d_ff": 1}), ("corpus", "0" * 16), ("neuron_sets", "0")):
         stored = path.read_text()
         path.write_text(json.dumps(json.loads(stored) | {key: value}))
-        monkeypatch.setitem(ANALYSES, "layers", lambda lab: pytest.fail("worked before refusing"))
+        monkeypatch.setitem(ANALYSES, "layers", failing("worked before refusing"))
         with pytest.raises(
             ValueError,
             match=f"silhouette.json was made with another {key}.*lander-lite study .* --kinds "
@@ -334,9 +344,9 @@ def test_the_gates_rate_is_that_of_the_grid(lab, quickly, monkeypatch):
         (lab.folder / "grid" / f"{name}.json").write_text(
             json.dumps(base | {"learning_rate": rate, "mean": {"bleu": bleu}} | more)
         )
-    rates, real = [], analyses.finetune
+    rates, real = [], gates.finetune
     monkeypatch.setattr(
-        analyses,
+        gates,
         "finetune",
         lambda *a, **k: rates.append((a[4].learning_rate, a[4].seed)) or real(*a, **k),
     )

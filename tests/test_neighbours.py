@@ -15,7 +15,7 @@ from lander_lite.neurons import NeuronSets
 from lander_lite.reproduction import specs as kinds
 from lander_lite.reproduction.lab import Lab
 from lander_lite.reproduction.methods import METHODS, PRUNED
-from lander_lite.reproduction.specs import DEFAULT_METHODS, specs_of
+from lander_lite.reproduction.specs import KINDS, specs_of
 from lander_lite.reproduction.study import choose
 
 SPARSE = {"en": {2: [1]}, "de": {1: [3, 7], 3: [0]}, "zh": {0: [5]}}
@@ -39,7 +39,7 @@ def german(monkeypatch):
 def test_plain_text_has_its_own_grid_equal_tokens_and_both_mechanics(config, tmp_path, monkeypatch):  # noqa: F811
     calls = trainings(monkeypatch)
     results = go(config, tmp_path, None, kinds=["sparse"], seeds=2)
-    tuned = [name for name in DEFAULT_METHODS["sparse"] if name != "zero-shot"]
+    tuned = [name for name in KINDS["sparse"].methods if name != "zero-shot"]
     assert [r["method"] for r in results] == ["zero-shot"] + [
         name for name in tuned for _ in range(2)
     ]

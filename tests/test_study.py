@@ -9,16 +9,17 @@ import torch
 from lander_helpers import quick
 
 from lander_lite.awareness import score_awareness
+from lander_lite.blocks import decoder_blocks
 from lander_lite.config import LanderConfig
 from lander_lite.layers import detect_layers
 from lander_lite.neurons import categorize
 from lander_lite.reproduction import specs as kinds
-from lander_lite.reproduction.baselines import count_trainable
+from lander_lite.reproduction.baselines import count_trainable, drawn_layers, random_layers
 from lander_lite.reproduction.lab import Lab, corpus_hash
 from lander_lite.reproduction.methods import METHODS, TUNED
 from lander_lite.reproduction.results import by_setting, load_hypotheses, load_results, summary
 from lander_lite.reproduction.runs import run
-from lander_lite.reproduction.specs import DEFAULT_METHODS, GRID, KINDS, grid_specs, specs_of
+from lander_lite.reproduction.specs import GRID, KINDS, grid_specs, specs_of
 from lander_lite.reproduction.study import study
 
 MODULE, LAB = run.__globals__, Lab.translations.__globals__
@@ -234,6 +235,19 @@ def test_the_labs_sets_are_those_of_the_pipeline(config, tmp_path):
     }
 
 
+def test_the_same_seed_draws_the_same_layers_everywhere(config, tmp_path):
+    lab = Lab(config, tmp_path)
+    for seed in range(5):
+        drawn = drawn_layers(4, 2, seed)
+        assert lab.choose_layers(2, "random", seed) == drawn
+        assert lab.sets(k=2, where="random", seed=seed).layers == drawn
+        tuned = random_layers(lab.fresh(), 2, seed)
+        blocks = decoder_blocks(tuned)
+        assert [any(p.requires_grad for p in b.parameters()) for b in blocks] == [
+            layer in drawn for layer in range(4)
+        ]
+
+
 def test_a_run_that_diverges_is_marked_and_the_study_goes_on(config, tmp_path, monkeypatch):
     real = MODULE["finetune"]
 
@@ -307,7 +321,7 @@ def test_every_method_is_ready_for_training(config, tmp_path):
 def test_every_kind_runs(config, tmp_path, monkeypatch):
     monkeypatch.setattr(kinds, "LOW_RESOURCE", "de")  # the toy corpus has no Afrikaans
     monkeypatch.setattr(kinds, "GRID", (0.001, 0.003, 0.01))
-    assert set(DEFAULT_METHODS) == set(KINDS)
+    assert all(kind.methods for kind in KINDS.values())
     for kind in (
         kinds_here := [kind for kind in KINDS if kind not in ("sparse", "prune")]
     ):  # those: test_neighbours.py

@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import random
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -16,13 +15,15 @@ from ..blocks import feed_forwards, fingerprint
 from ..config import LanderConfig
 from ..corpus import languages_of, load_corpus, texts
 from ..evaluation import evaluate
+from ..io import refuse_other
 from ..layers import LayerScores, detect_layers
 from ..model import load_model
 from ..neighbours.features import calibration_prompts
 from ..neighbours.lape import activation_counts, lape_from_counts, top_rate_for
 from ..neurons import NeuronSets, categorize, xie_split
 from ..probes.knowledge import fact_recall, load_facts, per_language_perplexity
-from .specs import PLAIN_TEXT, Spec
+from .baselines import drawn_layers
+from .specs import Spec
 
 KL_SENTENCES = 300  # per language, from the training corpus
 MONO_SENTENCES = 100  # per language, for perplexity
@@ -42,32 +43,17 @@ def corpus_hash(*corpora) -> str:
 class Lab:
     """The shared part of a study. `folder` keeps layers.json and scores.safetensors, so that every
     process, and every later session, works with the same sets; files of another model, corpus or
-    setting are refused. Scores cover every layer and language, because sweeps
-    choose among them: a layer's scores do not depend on which other layers are scored."""
+    setting are refused. Scores cover every layer and language, because sweeps choose among them: a
+    layer's scores do not depend on which other layers are scored."""
 
     def __init__(self, config: LanderConfig, folder):
         self.config, self.folder = config, Path(folder)
-        for part in ("train", "valid", "test"):
-            if not (source := getattr(config.corpus, part)):
-                raise ValueError(
-                    f"a study needs corpus.{part}: learning rates are chosen on valid, and "
-                    f"results are of test"
-                )
-            setattr(self, part, load_corpus(source, split=part))
+        self.train, self.valid, self.test = corpora(config)
         self.base, self.tokenizer = base_model(config)
         self.languages, self.n_layers = languages_of(self.train), len(feed_forwards(self.base))
-        self.corpus, self.model = (
-            corpus_hash(self.train, self.valid, self.test),
-            fingerprint(self.base),
-        )
-        facts = Path(str(config.corpus.train)).with_name(
-            "facts.jsonl"
-        )  # a corpus may have some beside it
-        self.facts = (
-            load_facts(facts)
-            if str(config.corpus.train).startswith("data/") or facts.is_file()
-            else []
-        )
+        self.corpus = corpus_hash(self.train, self.valid, self.test)
+        self.model = fingerprint(self.base)
+        self.facts = facts_beside(config.corpus.train)
         self.layers, self.scores = self._layers(), self._scores()
 
     def _layers(self) -> LayerScores:
@@ -87,7 +73,9 @@ class Lab:
             )
             layers.settings |= self._origin()
             layers.save(path)
-        return self._checked(found := LayerScores.load(path), found.settings, path)
+        layers = LayerScores.load(path)
+        self._check(layers.settings, path)
+        return layers
 
     def _scores(self) -> AwarenessScores:
         c, path = self.config, self.folder / "scores.safetensors"
@@ -106,7 +94,9 @@ class Lab:
             )
             scores.settings |= self._origin()
             scores.save(path)
-        return self._checked(found := AwarenessScores.load(path), found.settings, path)
+        scores = AwarenessScores.load(path)
+        self._check(scores.settings, path)
+        return scores
 
     def lape(self, language: str) -> NeuronSets:
         """LAPE's sets of every language of the corpus, in all layers: so many neurons that tuning
@@ -116,34 +106,30 @@ class Lab:
             counts = activation_counts(
                 self.base, self.tokenizer, self.train, self.languages, max_sentences=LAPE_SENTENCES
             )
-            found = lape_from_counts(counts, top_rate=top_rate_for(counts, self.base, language))
-            found.provenance |= self._origin()
-            found.save(path)
-        return self._checked(found := NeuronSets.load(path), found.provenance, path)
+            sets = lape_from_counts(counts, top_rate=top_rate_for(counts, self.base, language))
+            sets.provenance |= self._origin()
+            sets.save(path)
+        sets = NeuronSets.load(path)
+        self._check(sets.provenance, path)
+        return sets
 
     def _origin(self) -> dict:
-        c = self.config
-        return {
-            "corpus": self.corpus,
-            "weights": self.model,
-            "asked": [
-                c.layers.method,
-                c.layers.max_sentences,
-                c.awareness.text,
-                c.awareness.pre_activation,
-                c.awareness.max_sentences,
-            ],
-        }
+        layers, awareness = self.config.layers, self.config.awareness
+        asked = [
+            layers.method,
+            layers.max_sentences,
+            awareness.text,
+            awareness.pre_activation,
+            awareness.max_sentences,
+        ]
+        return {"corpus": self.corpus, "weights": self.model, "asked": asked}
 
-    def _checked(self, found, settings: dict, path):
-        for key, value in self._origin().items():
-            if settings.get(key) != value:
-                raise ValueError(
-                    f"{path} was made with another {key} ({settings.get(key)}, now {value}): "
-                    f"remove the folder "
-                    f"{self.folder} and run the study again, or choose another --output-dir"
-                )
-        return found
+    def _check(self, settings: dict, path: Path) -> None:
+        remedy = (
+            f"remove the folder {self.folder} and run the study again, or choose another "
+            f"--output-dir"
+        )
+        refuse_other(settings, self._origin(), path, remedy)
 
     # ---- neuron sets
     def choose_layers(
@@ -153,7 +139,7 @@ class Lab:
         score."""
         k = k or self.config.layers.k
         if where == "random":
-            return sorted(random.Random(f"{seed} layers").sample(range(self.n_layers), k))
+            return drawn_layers(self.n_layers, k, seed)
         return list(range(self.n_layers)) if k == self.n_layers else self.layers.top(k)
 
     def sets(
@@ -168,21 +154,17 @@ class Lab:
     ) -> NeuronSets:
         """Eq. 5 on the chosen layers and languages; arguments left out are the config's."""
         c = self.config.categories
-        scores = self.scores.select(
-            languages or self.config.corpus.languages, self.choose_layers(k, where, seed)
-        )
-        return categorize(
-            scores, epsilon or c.epsilon, c.normalize if normalize is None else normalize
-        )
+        chosen = self.choose_layers(k, where, seed)
+        scores = self.scores.select(languages or self.config.corpus.languages, chosen)
+        normalize = c.normalize if normalize is None else normalize
+        return categorize(scores, epsilon or c.epsilon, normalize)
 
     def sets_of(self, spec: Spec) -> NeuronSets:
         """The sets that a run trains: LAPE's for plain text of one language, else those that its
         settings say."""
-        return (
-            self.lape(spec.stages(self.config)[0][0])
-            if spec.kind in PLAIN_TEXT
-            else self.sets(**spec.sets, seed=spec.seed)
-        )
+        if spec.definition.plain_text:
+            return self.lape(spec.stages(self.config)[0][0])
+        return self.sets(**spec.sets, seed=spec.seed)
 
     def xie(self, sets: NeuronSets) -> NeuronSets:
         """Xie et al.'s split of the scores behind `sets`."""
@@ -190,11 +172,8 @@ class Lab:
 
     def kl_texts(self) -> list[str]:
         """Monolingual sentences of every language, for KL to the base model."""
-        return [
-            sentence
-            for language in self.languages
-            for sentence in texts(self.train, language)[:KL_SENTENCES]
-        ]
+        sentences = (texts(self.train, language)[:KL_SENTENCES] for language in self.languages)
+        return [sentence for part in sentences for sentence in part]
 
     def calibration(self, name: str, seed: int) -> list | None:
         """Prompts to calibrate pruning on (`calibration_prompts`), of all directions and
@@ -213,34 +192,45 @@ class Lab:
         self, model, corpus, pairs: Sequence[str], sentences: int | None = None, **options
     ) -> dict:
         """`evaluate` with this config's template."""
-        template = self.config.corpus.template
-        return evaluate(
-            model.eval(),
-            self.tokenizer,
-            corpus,
-            pairs,
-            max_sentences=sentences,
-            template=template,
-            **options,
-        )
+        options |= {"max_sentences": sentences, "template": self.config.corpus.template}
+        return evaluate(model.eval(), self.tokenizer, corpus, pairs, **options)
 
     def elsewhere(self, model, sets: NeuronSets) -> dict:
         """What translation does not show: {"perplexity": {language: value on test sentences},
         "facts": {language: share recalled}}. A routed model reads a language with that language's
         own pair, or with the first pair if it has no neurons."""
-        result = {"perplexity": {}, "facts": {}}
+        perplexity, facts = {}, {}
         for language in self.languages:
             if hasattr(model, "set_pair"):
                 known = language in sets.languages and language != "en" and "en" in sets.languages
                 model.set_pair(f"{language}-en" if known else self.config.corpus.pairs[0])
-            result["perplexity"] |= per_language_perplexity(
+            perplexity |= per_language_perplexity(
                 model, self.tokenizer, self.test, [language], max_sentences=MONO_SENTENCES
             )
             if any(fact["lang"] == language for fact in self.facts):
-                result["facts"][language] = fact_recall(
-                    model, self.tokenizer, self.facts, [language]
-                )[language]
-        return result
+                recall = fact_recall(model, self.tokenizer, self.facts, [language])
+                facts[language] = recall[language]
+        return {"perplexity": perplexity, "facts": facts}
+
+
+def corpora(config: LanderConfig) -> list:
+    """The config's train, valid and test parts. ValueError where one is missing."""
+    parts = []
+    for part in ("train", "valid", "test"):
+        source = getattr(config.corpus, part)
+        if not source:
+            raise ValueError(
+                f"a study needs corpus.{part}: learning rates are chosen on valid, and results "
+                f"are of test"
+            )
+        parts.append(load_corpus(source, split=part))
+    return parts
+
+
+def facts_beside(train) -> list[dict]:
+    """The facts that a corpus has beside its training part; none for a corpus without them."""
+    path = Path(str(train)).with_name("facts.jsonl")
+    return load_facts(path) if str(train).startswith("data/") or path.is_file() else []
 
 
 def base_model(config: LanderConfig) -> tuple:
@@ -248,9 +238,6 @@ def base_model(config: LanderConfig) -> tuple:
     that knows the sizes too."""
     if config.model == LanderConfig.from_profile(config.profile).model:
         return load_model(config.profile)
-    options = {
-        f.name: getattr(config.model, f.name)
-        for f in fields(config.model)
-        if f.name not in ("name_or_path", "architecture")
-    }
+    names = {field.name for field in fields(config.model)} - {"name_or_path", "architecture"}
+    options = {name: getattr(config.model, name) for name in names}
     return load_model(config.model.name_or_path, **options)

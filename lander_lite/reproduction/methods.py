@@ -1,39 +1,45 @@
-"""The methods that a study compares, one line each: most turn the base model into a model that
+"""The methods that a study compares, one record each: most turn the base model into a model that
 `finetune` trains, some prune it.
 
 Baselines are LANDeRMT's (§4.2, Tables 1 and 2) and the controls that its tables lack: the same
 neurons without a router, random neurons, random layers, and full tuning held to the base model by a
 KL term. Then those of two neighbours: sparse subnetworks for one language (arXiv 2510.13580), and
-    pruning by translation features (arXiv 2409.16911).
+pruning by translation features (arXiv 2409.16911).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
 from ..blocks import decoder_blocks, feed_forwards
-from ..neurons import random_neurons
+from ..neurons import NeuronSets, random_neurons
 from ..tuner.model import LanderTuningConfig, get_lander_model
 from . import baselines
 
 
 @dataclass(frozen=True)
 class Method:
-    """about: what it trains. build: (model, lab, sets, seed) -> model ready for `finetune`, or None
-    if nothing is trained.
-    shots: examples in the prompt. kl: weight of the KL term towards the base model. scale: factor
-        on the learning-rate grid, whose
-    size is the same for all. plain_text: for the kind "sparse" alone. prune: (metric of
-    `pruning.prune`, calibration text)."""
+    """One row of a study.
 
+    about: what it trains. build: (model, lab, sets, seed) -> model ready for `finetune`, or None if
+    nothing is trained. shots: examples in the prompt. kl: weight of the KL term towards the base
+    model. scale: factor on the learning-rate grid, whose size is the same for all. needs_scores:
+    neurons' scores decide what trains. quantisable: frozen weights may lie in 4 or 8 bits.
+    plain_text: for the kind "sparse" alone. prune: (metric of `pruning.prune`, calibration
+    text)."""
+
+    name: str
     about: str
     build: Callable | None = None
     shots: int = 0
     kl: float = 0.0
     scale: float = 1.0
+    needs_scores: bool = False
+    quantisable: bool = False
     plain_text: bool = False
     prune: tuple[str, str] | None = None
 
@@ -43,126 +49,175 @@ class Method:
         return self.build is not None or (self.prune is not None and self.prune[0] != "magnitude")
 
 
-def lander(routing: str) -> Callable:
-    return lambda model, lab, sets, seed: get_lander_model(model, LanderTuningConfig(sets, routing))
+# ---------------------------------------------------------------- ways to build a model
+def whole(tune: Callable) -> Callable:
+    """`build` of a baseline that looks at the model alone: tune(model)."""
+    return lambda model, lab, sets, seed: tune(model)
 
 
-def random(model, lab, sets, seed):
-    return get_lander_model(model, LanderTuningConfig(random_neurons(sets, seed)))
-
-
-def budget(model, sets) -> int:
+def budget(model: nn.Module, sets: NeuronSets) -> int:
     """Scalars of the selected layers' feed-forward blocks: adapters get as many (as in Table 1)."""
-    return sum(
-        p.numel() for layer in sets.layers for p in feed_forwards(model)[layer].module.parameters()
-    )
+    views = feed_forwards(model)
+    return sum(p.numel() for layer in sets.layers for p in views[layer].module.parameters())
+
+
+def adapter(model, lab, sets, seed):
+    return baselines.adapter(model, baselines.bottleneck_for(model, budget(model, sets)))
 
 
 def adapter_lora(model, lab, sets, seed, r: int = 16):
-    low_rank = r * sum(
-        m.in_features + m.out_features
+    linears = [
+        module
         for block in decoder_blocks(model)
-        for m in block.modules()
-        if isinstance(m, nn.Linear)
-    )
-    return baselines.adapter_lora(
-        model, baselines.bottleneck_for(model, max(1, budget(model, sets) - low_rank)), r=r
-    )
+        for module in block.modules()
+        if isinstance(module, nn.Linear)
+    ]
+    low_rank = r * sum(linear.in_features + linear.out_features for linear in linears)
+    rest = max(1, budget(model, sets) - low_rank)
+    return baselines.adapter_lora(model, baselines.bottleneck_for(model, rest), r=r)
 
 
-METHODS = {
-    "zero-shot": Method("nothing; the prompt alone"),
-    "five-shot": Method("nothing; five examples in the prompt", shots=5),
-    "full": Method("every parameter", lambda model, lab, sets, seed: baselines.full(model)),
-    "full-kl": Method(
+def selected_layers(model, lab, sets, seed, whole_block: bool = False):
+    return baselines.layers(model, sets.layers, whole_block)
+
+
+def random_layers(model, lab, sets, seed, first: int = 0):
+    return baselines.random_layers(model, len(sets.layers), seed, first=first)
+
+
+def every_layer(model, lab, sets, seed):
+    return baselines.layers(model, range(lab.n_layers))
+
+
+def selective(name: str, about: str, choose: Callable, routing: str = "none", **more) -> Method:
+    """A method that trains neurons of its own: choose(lab, sets, seed) -> NeuronSets."""
+
+    def build(model, lab, sets, seed):
+        chosen = choose(lab, sets, seed)
+        return get_lander_model(model, LanderTuningConfig(neuron_sets=chosen, routing=routing))
+
+    return Method(name, about, build, quantisable=True, **{"needs_scores": True, **more})
+
+
+def as_given(lab, sets, seed):
+    return sets
+
+
+def random(lab, sets, seed):
+    return random_neurons(sets, seed)
+
+
+# ---------------------------------------------------------------- the registry
+UNTUNED = (
+    Method("zero-shot", "nothing; the prompt alone"),
+    Method("five-shot", "nothing; five examples in the prompt", shots=5),
+)
+BASELINES = (
+    Method("full", "every parameter", whole(baselines.full)),
+    Method(
+        "full-kl",
         "every parameter, with KL to the base model on monolingual text",
-        lambda model, lab, sets, seed: baselines.full(model),
+        whole(baselines.full),
         kl=1.0,
     ),
-    "layers": Method(
-        "all of the selected layers' feed-forward blocks",
-        lambda model, lab, sets, seed: baselines.layers(model, sets.layers),
-    ),
-    "layers-block": Method(
+    Method("layers", "all of the selected layers' feed-forward blocks", selected_layers),
+    Method(
+        "layers-block",
         "the whole selected blocks, attention too",
-        lambda model, lab, sets, seed: baselines.layers(model, sets.layers, whole_block=True),
+        partial(selected_layers, whole_block=True),
     ),
-    "random-layers": Method(
-        "feed-forward blocks of as many random layers",
-        lambda model, lab, sets, seed: baselines.random_layers(model, len(sets.layers), seed),
-    ),
-    "random-layers-above": Method(
+    Method("random-layers", "feed-forward blocks of as many random layers", random_layers),
+    Method(
+        "random-layers-above",
         "… of as many random layers, never the first, which RA can't choose",
-        lambda model, lab, sets, seed: baselines.random_layers(
-            model, len(sets.layers), seed, first=1
-        ),
+        partial(random_layers, first=1),
     ),
-    "adapter": Method(
+    Method(
+        "adapter",
         "bottleneck adapters of about the same size after every feed-forward block",
-        lambda model, lab, sets, seed: baselines.adapter(
-            model, baselines.bottleneck_for(model, budget(model, sets))
-        ),
+        adapter,
+        quantisable=True,
     ),
-    "lora": Method(
-        "LoRA, rank 16, on every linear layer", lambda model, lab, sets, seed: baselines.lora(model)
+    Method("lora", "LoRA, rank 16, on every linear layer", whole(baselines.lora), quantisable=True),
+    Method(
+        "adapter-lora",
+        "LoRA, and adapters with the rest of the size",
+        adapter_lora,
+        quantisable=True,
     ),
-    "adapter-lora": Method("LoRA, and adapters with the rest of the size", adapter_lora),
-    "ia3": Method(
+    Method(
+        "ia3",
         "IA3: a factor per key, value and feed-forward neuron",
-        lambda model, lab, sets, seed: baselines.ia3(model),
+        whole(baselines.ia3),
         scale=10.0,
+        quantisable=True,
     ),
-    "specific-only": Method(
+)
+SELECTIVE = (
+    selective(
+        "specific-only",
         "LANDeRMT-LS: specific neurons alone",
-        lambda model, lab, sets, seed: get_lander_model(
-            model, LanderTuningConfig(sets.only(specific=True))
-        ),
+        lambda lab, sets, seed: sets.only(specific=True),
     ),
-    "general-only": Method(
+    selective(
+        "general-only",
         "LANDeRMT-LG: general neurons alone",
-        lambda model, lab, sets, seed: get_lander_model(
-            model, LanderTuningConfig(sets.only(general=True))
-        ),
+        lambda lab, sets, seed: sets.only(general=True),
     ),
-    "lander-none": Method("general and specific neurons, no router", lander("none")),
-    "lander-literal": Method("… with the router of eq. 6–8 as printed", lander("literal")),
-    "lander-corrected": Method(
-        "… with its symbols un-swapped: LANDeRMT as we read it", lander("corrected")
+    selective("lander-none", "general and specific neurons, no router", as_given),
+    selective(
+        "lander-literal", "… with the router of eq. 6–8 as printed", as_given, routing="literal"
     ),
-    "lander-learned": Method("… with a learned gate per token", lander("learned")),
-    "xie": Method(
+    selective(
+        "lander-corrected",
+        "… with its symbols un-swapped: LANDeRMT as we read it",
+        as_given,
+        routing="corrected",
+    ),
+    selective("lander-learned", "… with a learned gate per token", as_given, routing="learned"),
+    selective(
+        "xie",
         "Xie et al.'s split of the same scores, no router",
-        lambda model, lab, sets, seed: get_lander_model(model, LanderTuningConfig(lab.xie(sets))),
+        lambda lab, sets, seed: lab.xie(sets),
     ),
-    "random": Method("as many random neurons of the same layers, no router", random),
-    "sparse": Method(
+    selective("random", "as many random neurons of the same layers, no router", random),
+)
+SPARSE = (
+    selective(
+        "sparse",
         "the language's own neurons by LAPE, at most 1% of the weights",
-        lander("none"),
+        as_given,
         scale=3.0,
         plain_text=True,
+        needs_scores=False,
     ),
-    "sparse-random": Method(
-        "as many random neurons of the same layers", random, scale=3.0, plain_text=True
-    ),
-    "ffn": Method(
-        "all feed-forward blocks",
-        lambda model, lab, sets, seed: baselines.layers(model, range(lab.n_layers)),
+    selective(
+        "sparse-random",
+        "as many random neurons of the same layers",
+        random,
+        scale=3.0,
         plain_text=True,
+        needs_scores=False,
     ),
-    "wanda-translation": Method(
-        "Wanda on translation demonstrations", prune=("translation", "translation")
+    Method("ffn", "all feed-forward blocks", every_layer, plain_text=True),
+)
+PRUNING = (
+    Method(
+        "wanda-translation",
+        "Wanda on translation demonstrations",
+        prune=("translation", "translation"),
     ),
-    "wanda-monolingual": Method("Wanda on text of all languages", prune=("wanda", "monolingual")),
-    "wanda-english": Method("Wanda on English text", prune=("wanda", "english")),
-    "wanda-tokens": Method("Wanda on random tokens", prune=("wanda", "tokens")),
-    "translation-minus-mono": Method(
+    Method("wanda-monolingual", "Wanda on text of all languages", prune=("wanda", "monolingual")),
+    Method("wanda-english", "Wanda on English text", prune=("wanda", "english")),
+    Method("wanda-tokens", "Wanda on random tokens", prune=("wanda", "tokens")),
+    Method(
+        "translation-minus-mono",
         "translation features, those of monolingual text held against them",
         prune=("translation_minus_other", "translation"),
     ),
-    "magnitude": Method("the smallest weights, without any text", prune=("magnitude", "none")),
-    "random-weights": Method("random weights", prune=("random", "none")),
-}
-TUNED = [
-    name for name, method in METHODS.items() if method.build and not method.plain_text
-]  # on translations
-PRUNED = [name for name, method in METHODS.items() if method.prune]
+    Method("magnitude", "the smallest weights, without any text", prune=("magnitude", "none")),
+    Method("random-weights", "random weights", prune=("random", "none")),
+)
+METHODS = {method.name: method for method in (*UNTUNED, *BASELINES, *SELECTIVE, *SPARSE, *PRUNING)}
+TUNED = [method.name for method in (*BASELINES, *SELECTIVE)]  # on translations
+PRUNED = [method.name for method in PRUNING]

@@ -8,28 +8,25 @@ import lzma
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..io import refuse_other
 from .statistics import mean_interval
 
 
-def refuse(result: dict, path: Path, lab, spec) -> dict:
-    """`result` if it belongs to this lab and spec; ValueError when its model, corpus, neuron sets
-    or updates are others."""
-    updates = spec.updates(lab.config) if result.get("updates") else 0
-    sets = lab.sets_of(spec).hash()
+def read_result(path: Path, lab, spec) -> dict:
+    """The result of a run that was done before. ValueError when its model, corpus, neuron sets or
+    updates are others than this lab's and spec's."""
+    result = json.loads(path.read_text(encoding="utf-8"))
     wanted = {
         "base_model": lab.model,
         "corpus": lab.corpus,
-        "neuron_sets": sets,
-        "updates": updates,
+        "neuron_sets": lab.sets_of(spec).hash(),
+        "updates": spec.updates(lab.config) if result.get("updates") else 0,
     }
-    if wrong := [key for key, value in wanted.items() if result.get(key) != value]:
-        raise ValueError(
-            f"{path} was made with another {wrong[0]} ({result.get(wrong[0])}, now "
-            f"{wanted[wrong[0]]}); to make it "
-            f"again, remove it and run: lander-lite study --profile {lab.config.profile} --kinds "
-            f"{spec.kind} "
-            f"--methods {spec.method} --output-dir {lab.folder}"
-        )
+    remedy = (
+        f"to make it again, remove it and run: lander-lite study --profile {lab.config.profile} "
+        f"--kinds {spec.kind} --methods {spec.method} --output-dir {lab.folder}"
+    )
+    refuse_other(result, wanted, path, remedy)
     return result
 
 
@@ -43,14 +40,11 @@ def load_results(
     for path in sorted((folder / kind).glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         base_model, corpus = base_model or result["base_model"], corpus or result["corpus"]
-        for key, wanted in (("base_model", base_model), ("corpus", corpus)):
-            if result[key] != wanted:
-                raise ValueError(
-                    f"{path} was made with another {key} ({result[key]}, now {wanted}); remove "
-                    f"{folder} and run: "
-                    f"lander-lite study --profile {result['profile']} --kinds {kind} --output-dir "
-                    f"{folder}"
-                )
+        remedy = (
+            f"remove {folder} and run: lander-lite study --profile {result['profile']} --kinds "
+            f"{kind} --output-dir {folder}"
+        )
+        refuse_other(result, {"base_model": base_model, "corpus": corpus}, path, remedy)
         results.append(result)
     return results
 
@@ -70,29 +64,27 @@ def summary(results: Sequence[dict]) -> dict[str, dict]:
 
     table = {}
     for method in METHODS:
-        mine = [r for r in results if r["method"] == method]
-        good = [r for r in mine if "diverged" not in r]
-        if good:
-            mean, sd, low, high = mean_interval([r["mean"]["bleu"] for r in good])
+        runs = [r for r in results if r["method"] == method]
+        finished = [r for r in runs if "diverged" not in r]
+        if finished:
+            line, n = over_seeds(runs, bleu), len(finished)
             table[method] = {
-                "bleu": mean,
-                "sd": sd,
-                "interval": None if low is None else [low, high],
-                "seeds": len(good),
-                "diverged": len(mine) - len(good),
-                "chrf": sum(r["mean"]["chrf"] for r in good) / len(good),
-                "learning_rate": good[0]["learning_rate"],
-                "trainable": good[0].get("trainable", 0),
-                "training_seconds": sum(r.get("training_seconds", 0) for r in good) / len(good),
+                "bleu": line.pop("mean"),
+                **line,
+                "chrf": sum(r["mean"]["chrf"] for r in finished) / n,
+                "learning_rate": finished[0]["learning_rate"],
+                "trainable": finished[0].get("trainable", 0),
+                "training_seconds": sum(r.get("training_seconds", 0) for r in finished) / n,
             }
     return table
 
 
-def by_setting(
-    results: Sequence[dict],
-    *keys: str,
-    value: Callable[[dict], float] = lambda run: run["mean"]["bleu"],
-) -> dict:
+def bleu(run: dict) -> float:
+    """Mean test BLEU over the directions of a run."""
+    return run["mean"]["bleu"]
+
+
+def by_setting(results: Sequence[dict], *keys: str, value: Callable[[dict], float] = bleu) -> dict:
     """A sweep's results grouped by one setting, or by a tuple of several ("learning_rate" and
     "method" count as settings): {value: {"mean", "sd", "interval", "seeds", "diverged"}}, sorted by
     value; runs that diverged do not enter the mean. value: what is averaged."""
@@ -100,15 +92,17 @@ def by_setting(
     for result in results:
         values = tuple(result["settings"].get(key, result.get(key)) for key in keys)
         groups.setdefault(values if len(keys) > 1 else values[0], []).append(result)
-    table = {}
-    for setting, mine in sorted(groups.items()):
-        good = [value(result) for result in mine if "diverged" not in result]
-        mean, sd, low, high = mean_interval(good) if good else (None,) * 4
-        table[setting] = {
-            "mean": mean,
-            "sd": sd,
-            "interval": None if low is None else [low, high],
-            "seeds": len(good),
-            "diverged": len(mine) - len(good),
-        }
-    return table
+    return {setting: over_seeds(runs, value) for setting, runs in sorted(groups.items())}
+
+
+def over_seeds(runs: Sequence[dict], value: Callable[[dict], float]) -> dict:
+    """{"mean", "sd", "interval", "seeds", "diverged"} of the runs that did not diverge."""
+    values = [value(run) for run in runs if "diverged" not in run]
+    mean, sd, low, high = mean_interval(values) if values else (None,) * 4
+    return {
+        "mean": mean,
+        "sd": sd,
+        "interval": None if low is None else [low, high],
+        "seeds": len(values),
+        "diverged": len(runs) - len(values),
+    }

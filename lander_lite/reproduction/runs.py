@@ -3,32 +3,44 @@ write the result file."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import lzma
 import platform
 import resource
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..corpus import texts
 from ..io import atomic_path, write_text
 from ..neighbours.pruning import prune
+from ..neurons import NeuronSets
 from ..probes.knowledge import per_language_perplexity
 from ..probes.mechanics import alignment, weight_change
 from ..training.loop import finetune
 from .baselines import count_trainable
 from .lab import Lab
 from .methods import METHODS
-from .specs import PLAIN_TEXT, SPARSITIES, Spec
+from .specs import SPARSITIES, Spec
 
 LIBRARIES = ("lander-lite", "torch", "transformers", "peft", "accelerate", "sacrebleu")
 ALIGNED = 200  # test sentences with their translations, for `alignment`
+PER_RUN = ("learning_rate", "seed", "updates", "progress")  # settings that each run has its own of
+
+
+@dataclass
+class Made:
+    """A model that a run has made. curve: points along the way. details: entries of the result."""
+
+    model: Any
+    losses: list[float] = field(default_factory=list)
+    curve: list[dict] = field(default_factory=list)
+    details: dict = field(default_factory=dict)
 
 
 def run(lab: Lab, spec: Spec, chosen: dict | None, sentences: dict) -> dict:
@@ -38,6 +50,10 @@ def run(lab: Lab, spec: Spec, chosen: dict | None, sentences: dict) -> dict:
     reset_peak_memory()
     sets = lab.sets_of(spec)
     chosen = chosen or {"rate": None, "grid": {}}
+    rate = spec.rate or chosen["rate"]
+    made = make(lab, spec, sets, rate)
+    ready = time.time() - start
+    scores = translations(lab, spec, made.model, sentences)
     result = {
         "kind": spec.kind,
         "method": spec.method,
@@ -46,42 +62,13 @@ def run(lab: Lab, spec: Spec, chosen: dict | None, sentences: dict) -> dict:
         "seed": spec.seed,
         "settings": dict(spec.settings),
         "train_pairs": spec.stages(config),
-        "learning_rate": spec.rate or chosen["rate"],
+        "learning_rate": rate,
         "grid": chosen["grid"],
         "updates": spec.updates(config) if method.build else 0,
-    }
-    model, losses, curve = lab.fresh(), [], []
-    if method.build:
-        model, losses = tuned_model(lab, spec, model, sets, result, curve)
-    if method.prune:
-        model = pruned_model(lab, spec, sets, result, curve)
-    ready, on_valid = time.time() - start, spec.kind.startswith("grid")
-    scores = lab.translations(
-        model,
-        lab.valid if on_valid else lab.test,
-        spec.tested(config),
-        sentences["grid" if on_valid else "test"] or spec.sentences,
-        bootstrap=1000 if spec.kind == "main" else 0,
-        keep_hypotheses=spec.kind == "main",
-        n_shots=method.shots,
-        shots_from=lab.train,
-    )
-    if spec.kind == "main":
-        write_hypotheses(
-            lab.folder / spec.path,
-            {pair: scores[pair].pop("hypotheses") for pair in spec.tested(config)},
-        )
-    if spec.kind == "grid-sparse":
-        result["perplexity"] = per_language_perplexity(
-            model, lab.tokenizer, lab.valid, result["train_pairs"][0]
-        )
-    if spec.kind == "sparse":
-        result |= mechanics(lab, model, sets, result["train_pairs"][0][0])
-    if not on_valid and not method.shots:
-        result |= lab.elsewhere(model, sets)
-    result |= {
-        "loss": [round(x, 4) for x in losses[::10]],
-        "curve": curve,
+        **made.details,
+        **measures(lab, spec, made.model, sets),
+        "loss": [round(x, 4) for x in made.losses[::10]],
+        "curve": made.curve,
         "mean": scores.pop("mean"),
         "signature": scores.pop("signature"),
         "pairs": scores,
@@ -94,142 +81,161 @@ def run(lab: Lab, spec: Spec, chosen: dict | None, sentences: dict) -> dict:
         "layers": sets.layers,
         "base_model": lab.model,
         "corpus": lab.corpus,
-        "finetune": {
-            k: v
-            for k, v in vars(config.finetune).items()
-            if k not in ("learning_rate", "seed", "updates", "progress")
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in LIBRARIES},
-        },
+        "finetune": {k: v for k, v in vars(config.finetune).items() if k not in PER_RUN},
+        "versions": versions(LIBRARIES),
     }
     write_text(lab.folder / spec.path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     shutil.rmtree(lab.folder / "unfinished" / spec.path, ignore_errors=True)
     return result
 
 
-# ---------------------------------------------------------------- tuning
-def tuned_model(lab: Lab, spec: Spec, model, sets, result: dict, curve: list) -> tuple:
-    """(the tuned model, its losses): `result` learns the number of trained scalars, and whether the
-    run diverged; `curve` its points."""
+# ---------------------------------------------------------------- the model
+def make(lab: Lab, spec: Spec, sets: NeuronSets, rate: float | None) -> Made:
+    """The model of a run, tuned, pruned, or as it is."""
+    if METHODS[spec.method].build:
+        return tuned(lab, spec, sets, rate)
+    if METHODS[spec.method].prune:
+        return pruned(lab, spec, sets)
+    return Made(lab.fresh())
+
+
+def tuned(lab: Lab, spec: Spec, sets: NeuronSets, rate: float) -> Made:
+    """The base model, tuned stage by stage. A run that diverges ends there, and says so."""
+    config, method, kind = lab.config, METHODS[spec.method], spec.definition
+    stages, updates, points = spec.stages(config), spec.updates(config), spec.curve_points(config)
     torch.manual_seed(spec.seed)
-    model, losses = METHODS[spec.method].build(model, lab, sets, spec.seed), []
-    result["trainable"] = count_trainable(model)
-    try:
-        for number, pairs in enumerate(spec.stages(lab.config)):
-            losses += train(lab, spec, model, sets, pairs, result, number, curve)
-            if spec.kind == "sequence":
-                curve.append(
-                    brief(
-                        lab,
-                        spec,
-                        model,
-                        sets,
-                        update=(number + 1) * result["updates"] // len(spec.stages(lab.config)),
-                    )
-                )
-    except FloatingPointError as error:
-        result["diverged"] = str(error)
-    if spec.kind in PLAIN_TEXT and hasattr(
-        model, "merge_and_unload"
-    ):  # without a router the merged model is the same
-        model = model.merge_and_unload()
-    return model, losses
-
-
-def train(
-    lab: Lab, spec: Spec, model, sets, pairs: list[str], result: dict, stage: int, curve: list
-) -> list[float]:
-    """One stage's losses; points of the learning curve are appended to `curve`."""
-    config, kl = lab.config, METHODS[spec.method].kl
+    made = Made(method.build(lab.fresh(), lab, sets, spec.seed))
+    made.details["trainable"] = count_trainable(made.model)
     settings = replace(
         config.finetune,
-        learning_rate=result["learning_rate"],
+        learning_rate=rate,
         seed=spec.seed,
         progress=False,
-        kl_weight=kl,
-        updates=result["updates"] // len(result["train_pairs"]),
+        kl_weight=method.kl,
+        updates=updates // len(stages),
     )
 
-    points = spec.curve_points(config)
-
-    def callback(update):
+    def measure(update):
         if update in points:
-            curve.append(brief(lab, spec, model, sets, update=update))
+            made.curve.append(point(lab, spec, made.model, sets, update=update))
 
     # a curve's points are not in a checkpoint: such a run, half as long as others, starts again
     # when it was killed
-    checkpoints = None if points else lab.folder / "unfinished" / spec.path / str(stage)
-    return finetune(
-        model,
-        lab.tokenizer,
-        lab.train,
-        pairs,
-        settings,
-        output_dir=checkpoints,
-        template=config.corpus.template,
-        callback=callback if points else None,
-        kl_texts=lab.kl_texts() if kl else None,
-    )["loss"]
-
-
-def brief(lab: Lab, spec: Spec, model, sets, **at) -> dict:
-    """A point of a curve, at an update or a sparsity: BLEU per pair on some test sentences, and the
-    measures elsewhere."""
-    scores = lab.translations(model, lab.test, spec.tested(lab.config), spec.sentences, bootstrap=0)
-    return {
-        **at,
-        "bleu": {pair: scores[pair]["bleu"] for pair in spec.tested(lab.config)},
-        **lab.elsewhere(model, sets),
+    checkpoints = None if points else lab.folder / "unfinished" / spec.path
+    options = {
+        "template": config.corpus.template,
+        "callback": measure if points else None,
+        "kl_texts": lab.kl_texts() if method.kl else None,
     }
+    try:
+        for number, pairs in enumerate(stages):
+            folder = checkpoints and checkpoints / str(number)
+            made.losses += finetune(
+                made.model, lab.tokenizer, lab.train, pairs, settings, output_dir=folder, **options
+            )["loss"]
+            if kind.after_stages:
+                done = (number + 1) * updates // len(stages)
+                made.curve.append(point(lab, spec, made.model, sets, update=done))
+    except FloatingPointError as error:
+        made.details["diverged"] = str(error)
+    if kind.plain_text and hasattr(made.model, "merge_and_unload"):
+        made.model = made.model.merge_and_unload()  # without a router it is the same
+    return made
 
 
-# ---------------------------------------------------------------- two neighbours
-def pruned_model(lab: Lab, spec: Spec, sets, result: dict, curve: list):
-    """The base model pruned to the highest of SPARSITIES; `curve` learns the points of those below.
-    The seed draws the calibration text."""
+def pruned(lab: Lab, spec: Spec, sets: NeuronSets) -> Made:
+    """The base model pruned to the highest of SPARSITIES; those below are points of the curve. The
+    seed draws the calibration text."""
     metric, text = METHODS[spec.method].prune
     prompts, other = lab.calibration(text, spec.seed), lab.calibration("monolingual", spec.seed)
+    curve = []
     for sparsity in SPARSITIES:
         model, report = prune(
             lab.fresh(), lab.tokenizer, prompts, sparsity, metric, other=other, seed=spec.seed
         )
         if sparsity < SPARSITIES[-1]:
-            curve.append(brief(lab, spec, model, sets, sparsity=sparsity))
-    result |= {"sparsity": sparsity, "calibration_tokens": report["calibration_tokens"]}
-    return model
+            curve.append(point(lab, spec, model, sets, sparsity=sparsity))
+    tokens = report["calibration_tokens"]
+    return Made(model, [], curve, {"sparsity": sparsity, "calibration_tokens": tokens})
 
 
-def mechanics(lab: Lab, model, sets, language: str) -> dict:
+# ---------------------------------------------------------------- measures
+def point(lab: Lab, spec: Spec, model, sets: NeuronSets, **at) -> dict:
+    """A point of a curve, at an update or a sparsity: BLEU per pair on some test sentences, and the
+    measures elsewhere."""
+    pairs = spec.tested(lab.config)
+    scores = lab.translations(model, lab.test, pairs, spec.definition.sentences, bootstrap=0)
+    bleu = {pair: scores[pair]["bleu"] for pair in pairs}
+    return {**at, "bleu": bleu, **lab.elsewhere(model, sets)}
+
+
+def translations(lab: Lab, spec: Spec, model, sentences: dict) -> dict:
+    """`evaluate` of a run's end, on valid for trials and else on test. Where its kind wants them,
+    the translations are stored."""
+    kind, pairs = spec.definition, spec.tested(lab.config)
+    scores = lab.translations(
+        model,
+        lab.valid if kind.on_valid else lab.test,
+        pairs,
+        sentences["grid" if kind.on_valid else "test"] or kind.sentences,
+        bootstrap=1000 if kind.translations else 0,
+        keep_hypotheses=kind.translations,
+        n_shots=METHODS[spec.method].shots,
+        shots_from=lab.train,
+    )
+    if kind.translations:
+        hypotheses = {pair: scores[pair].pop("hypotheses") for pair in pairs}
+        write_hypotheses(lab.folder / spec.path, hypotheses)
+    return scores
+
+
+def measures(lab: Lab, spec: Spec, model, sets: NeuronSets) -> dict:
+    """What a run is measured for besides translation."""
+    kind, trained = spec.definition, spec.stages(lab.config)[0]
+    if kind.on_valid:
+        if not kind.plain_text:
+            return {}
+        return {"perplexity": per_language_perplexity(model, lab.tokenizer, lab.valid, trained)}
+    result = mechanics(lab, model, sets, trained[0]) if kind.plain_text else {}
+    return result if METHODS[spec.method].shots else result | lab.elsewhere(model, sets)
+
+
+def mechanics(lab: Lab, model, sets: NeuronSets, language: str) -> dict:
     """How far the weights of the language's neurons moved, and how alike its sentences and English
     ones look, layer by layer."""
-    english, own = (texts(lab.test, x)[:ALIGNED] for x in ("en", language))
+    english, foreign = (texts(lab.test, x)[:ALIGNED] for x in ("en", language))
     return {
         "weight_change": weight_change(lab.base, model, sets, language),
-        "alignment": alignment(model, lab.tokenizer, english, own),
+        "alignment": alignment(model, lab.tokenizer, english, foreign),
     }
 
 
-# ---------------------------------------------------------------- files and memory
+# ---------------------------------------------------------------- files, versions and memory
 def write_hypotheses(path: Path, hypotheses: dict[str, list[str]]) -> None:
     """The translations beside a result file, compressed: significance can be computed again without
     a model."""
+    content = json.dumps(hypotheses, ensure_ascii=False).encode()
     with atomic_path(path.with_suffix(".hypotheses.xz")) as temporary:
-        temporary.write_bytes(
-            lzma.compress(json.dumps(hypotheses, ensure_ascii=False).encode(), preset=6)
-        )
+        temporary.write_bytes(lzma.compress(content, preset=6))
+
+
+def versions(libraries) -> dict[str, str]:
+    """{library: version}, Python's first."""
+    return {"python": platform.python_version()} | {name: version(name) for name in libraries}
 
 
 def reset_peak_memory() -> None:
     """Start a new high-water mark (Linux; elsewhere it stays that of the process)."""
-    with contextlib.suppress(OSError):
+    try:
         Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
 
 
 def peak_memory_mb() -> int:
     """The process's peak resident memory since `reset_peak_memory`."""
-    with contextlib.suppress(OSError):
+    try:
         status = Path("/proc/self/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) // 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return int(status.split("VmHWM:")[1].split()[0]) // 1024

@@ -1,75 +1,200 @@
-"""The kinds of studies: which runs each one consists of."""
+"""The kinds of studies, each a record, and the runs that each one consists of."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..config import LanderConfig, nearest
 from .methods import METHODS, PRUNED, TUNED
 
-GRID = (
-    3e-4,
-    1e-3,
-    3e-3,
-    1e-2,
-    3e-2,
-)  # the same number of rates for every method; Method.scale moves it
+# the same number of rates for every method; Method.scale moves them
+GRID = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 EPSILONS = (0.75, 0.8, 0.85, 0.9, 0.95)  # LANDeRMT fig. 11
 SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 LOW_RESOURCE = "af"
 LANDER = "lander-corrected"  # LANDeRMT as we read it: what sweeps vary
-KINDS = {
-    "main": "every method on all directions (Tables 1, 2)",
-    "k": "LANDeRMT in 1 … all layers, chosen by RA and at random (fig. 10)",
-    "epsilon": "LANDeRMT with ε from .75 to .95 (fig. 11)",
-    "normalize": "scores raw, divided by the layer's mean, or by rank",
-    "router": "routings × learning rates × seeds: is the router stable?",
-    "matrix": "one direction trained, all measured (fig. 3)",
-    "forgetting": "two directions trained, the others and the languages measured along the way",
-    "sequence": "five directions, one after another",
-    "low-resource": "the two directions of the low-resource language",
-    "sparse": "plain text of the low-resource language, for its own neurons and for others (arXiv "
-    "2510.13580)",
-    "prune": "10 to 60% of the weights removed, by several metrics and calibration texts (arXiv "
-    "2409.16911)",
-}
-PLAIN_TEXT = ("sparse", "grid-sparse")
-ANALYSIS = {
-    "analysis": "layers, scores, sets and gates, with controls (lessons 01-04, 07, 08)"
-}  # no runs: analyses.py
-DEFAULT_METHODS = {
-    "main": ["zero-shot", "five-shot", *TUNED],
-    "k": [LANDER],
-    "epsilon": [LANDER],
-    "normalize": [LANDER],
-    "router": ["lander-none", "lander-literal", "lander-corrected", "lander-learned"],
-    "matrix": ["zero-shot", "full", "lora", LANDER],
-    "forgetting": ["zero-shot", *TUNED],
-    "sequence": ["full", "full-kl", "lora", "lander-none", LANDER, "random"],
-    "low-resource": ["zero-shot", "full", "layers", "lora", "random", "lander-none", LANDER],
-    "sparse": ["zero-shot", "full", "ffn", "lora", "ia3", "sparse-random", "sparse"],
-    "prune": ["zero-shot", *PRUNED],
-}
+
+
+def low_resource() -> list[str]:
+    """The two directions of the low-resource language."""
+    return [f"en-{LOW_RESOURCE}", f"{LOW_RESOURCE}-en"]
+
+
+# ---------------------------------------------------------------- kinds
+def all_together(config: LanderConfig, settings: dict) -> list[list[str]]:
+    return [config.corpus.pairs]
+
+
+def all_directions(config: LanderConfig) -> list[str]:
+    return config.corpus.pairs
+
+
+def and_low_resource(config: LanderConfig) -> list[str]:
+    return [*config.corpus.pairs, *low_resource()]
+
+
+def plain_text(config: LanderConfig, settings: dict) -> list[list[str]]:
+    return [[LOW_RESOURCE]]
+
+
+def sweep(name: str, values: Sequence) -> list[dict]:
+    """Variants with one setting each."""
+    return [{"settings": ((name, value),)} for value in values]
 
 
 @dataclass(frozen=True)
+class Kind:
+    """What the runs of one kind have in common.
+
+    methods: those that are run if none are named. stages: (config, settings) -> the directions to
+    train, stage by stage. tested: config -> the directions to measure. variants: config -> the
+    arguments of `Spec` for each run of a trained method with one seed. share: of the config's
+    updates. sentences: test sentences a direction, None for all of them. curve: a run is measured
+    after updates / each of these. after_stages: and after each stage. on_valid: measured on valid,
+    to choose a learning rate. plain_text: trains on plain text of the low-resource language.
+    prunes: its methods remove weights. translations: they are kept, and BLEU gets an interval.
+    """
+
+    about: str
+    methods: Sequence[str] = ()
+    stages: Callable[[LanderConfig, dict], list[list[str]]] = all_together
+    tested: Callable[[LanderConfig], list[str]] = all_directions
+    variants: Callable[[LanderConfig], list[dict]] = lambda config: [{}]
+    share: float = 1.0
+    sentences: int | None = 200
+    curve: tuple[int, ...] = ()
+    after_stages: bool = False
+    on_valid: bool = False
+    plain_text: bool = False
+    prunes: bool = False
+    translations: bool = False
+
+
+def numbers_of_layers(config: LanderConfig) -> list[dict]:
+    n = config.model.architecture.get("num_hidden_layers", config.layers.k + 1)
+    selected = [(k, "selected") for k in range(1, n + 1)]
+    random = [(k, "random") for k in range(1, n)]
+    return [{"settings": (("k", k), ("where", where))} for k, where in (*selected, *random)]
+
+
+def with_low_resource(config: LanderConfig) -> list[dict]:
+    languages = dict.fromkeys([*config.corpus.languages, LOW_RESOURCE])
+    return [{"settings": (("languages", tuple(languages)),)}]
+
+
+KINDS = {
+    "main": Kind(
+        "every method on all directions (Tables 1, 2)",
+        ("zero-shot", "five-shot", *TUNED),
+        sentences=None,
+        translations=True,
+    ),
+    "k": Kind(
+        "LANDeRMT in 1 … all layers, chosen by RA and at random (fig. 10)",
+        (LANDER,),
+        variants=numbers_of_layers,
+    ),
+    "epsilon": Kind(
+        "LANDeRMT with ε from .75 to .95 (fig. 11)",
+        (LANDER,),
+        variants=lambda config: sweep("epsilon", EPSILONS),
+    ),
+    "normalize": Kind(
+        "scores raw, divided by the layer's mean, or by rank",
+        (LANDER,),
+        variants=lambda config: sweep("normalize", ("raw", "layer_mean", "rank")),
+    ),
+    "router": Kind(
+        "routings × learning rates × seeds: is the router stable?",
+        ("lander-none", "lander-literal", "lander-corrected", "lander-learned"),
+        variants=lambda config: [{"rate": rate} for rate in GRID[2:]],
+    ),
+    "matrix": Kind(
+        "one direction trained, all measured (fig. 3)",
+        ("zero-shot", "full", "lora", LANDER),
+        stages=lambda config, settings: [[settings["pair"]] if settings else config.corpus.pairs],
+        variants=lambda config: sweep("pair", config.corpus.pairs),
+        share=0.5,
+    ),
+    "forgetting": Kind(
+        "two directions trained, the others and the languages measured along the way",
+        ("zero-shot", *TUNED),
+        stages=lambda config, settings: [config.corpus.pairs[:2]],
+        share=0.5,
+        sentences=150,
+        curve=(15, 5, 2),
+    ),
+    "sequence": Kind(
+        "five directions, one after another",
+        ("full", "full-kl", "lora", "lander-none", LANDER, "random"),
+        stages=lambda config, settings: [[pair] for pair in config.corpus.pairs[::2]],
+        sentences=150,
+        after_stages=True,
+    ),
+    "low-resource": Kind(
+        "the two directions of the low-resource language",
+        ("zero-shot", "full", "layers", "lora", "random", "lander-none", LANDER),
+        stages=lambda config, settings: [low_resource()],
+        tested=and_low_resource,
+        variants=with_low_resource,
+        share=0.5,
+    ),
+    "sparse": Kind(
+        "plain text of the low-resource language, for its own neurons and for others (arXiv "
+        "2510.13580)",
+        ("zero-shot", "full", "ffn", "lora", "ia3", "sparse-random", "sparse"),
+        stages=plain_text,
+        tested=and_low_resource,
+        share=0.5,
+        plain_text=True,
+    ),
+    "prune": Kind(
+        "10 to 60% of the weights removed, by several metrics and calibration texts (arXiv "
+        "2409.16911)",
+        ("zero-shot", *PRUNED),
+        sentences=100,
+        prunes=True,
+    ),
+}
+TRIALS = {
+    "grid": Kind("learning rates on all directions", on_valid=True),
+    "grid-sparse": Kind(
+        "learning rates on plain text",
+        stages=plain_text,
+        tested=lambda config: low_resource(),
+        share=0.5,
+        on_valid=True,
+        plain_text=True,
+    ),
+}
+ANALYSIS = {  # no runs: the folder analyses/
+    "analysis": Kind("layers, scores, sets and gates, with controls (lessons 01-04, 07, 08)")
+}
+
+
+# ---------------------------------------------------------------- runs
+@dataclass(frozen=True)
 class Spec:
     """One run: a method with a seed and a learning rate (None: what the grid chose), in the way its
-    kind and settings say."""
+    kind and settings say. settings: of `Lab.sets`, or ("pair", …)."""
 
     kind: str
     method: str
     seed: int = 0
     rate: float | None = None
-    settings: tuple[tuple[str, object], ...] = ()  # of Lab.sets, or ("pair", …)
+    settings: tuple[tuple[str, object], ...] = ()
+
+    @property
+    def definition(self) -> Kind:
+        """The record of its kind."""
+        return KINDS.get(self.kind) or TRIALS[self.kind]
 
     @property
     def name(self) -> str:
+        """The file's, without its ending: languages are the kind's, and left out."""
         rate = [f"{self.rate:g}"] if self.rate else []
-        settings = [
-            f"{key}={value}" for key, value in self.settings if key != "languages"
-        ]  # those are the kind's
+        settings = [f"{key}={value}" for key, value in self.settings if key != "languages"]
         return "-".join([self.method, *rate, *settings, f"seed{self.seed}"])
 
     @property
@@ -79,79 +204,40 @@ class Spec:
     @property
     def grid(self) -> str:
         """The kind of trials that choose this run's learning rate."""
-        return "grid-sparse" if self.kind in PLAIN_TEXT else "grid"
+        return "grid-sparse" if self.definition.plain_text else "grid"
 
     @property
     def sets(self) -> dict:
+        """Arguments of `Lab.sets`."""
         return {key: value for key, value in self.settings if key != "pair"}
 
     def stages(self, config: LanderConfig) -> list[list[str]]:
         """The directions to train, stage by stage."""
-        pairs = config.corpus.pairs
-        if self.kind == "matrix" and self.settings:
-            return [[dict(self.settings)["pair"]]]
-        if self.kind == "sequence":
-            return [[pair] for pair in pairs[::2]]
-        if self.kind in PLAIN_TEXT:
-            return [[LOW_RESOURCE]]
-        return [
-            pairs[:2]
-            if self.kind == "forgetting"
-            else low_resource()
-            if self.kind == "low-resource"
-            else pairs
-        ]
+        return self.definition.stages(config, dict(self.settings))
 
     def tested(self, config: LanderConfig) -> list[str]:
-        if self.kind == "grid-sparse":
-            return low_resource()
-        return (
-            [*config.corpus.pairs, *low_resource()]
-            if self.kind in ("low-resource", "sparse")
-            else config.corpus.pairs
-        )
+        """The directions to measure."""
+        return self.definition.tested(config)
 
     def updates(self, config: LanderConfig) -> int:
-        """Half of the joint training's for one or two directions."""
-        half = self.kind in ("matrix", "forgetting", "low-resource", *PLAIN_TEXT)
-        return max(1, config.finetune.updates // 2) if half else config.finetune.updates
-
-    @property
-    def sentences(self) -> int | None:
-        """Test sentences a direction; None: all of them."""
-        return {"main": None, "forgetting": 150, "sequence": 150, "prune": 100}.get(self.kind, 200)
+        """Of all stages together."""
+        return max(1, int(config.finetune.updates * self.definition.share))
 
     def curve_points(self, config: LanderConfig) -> list[int]:
         """Updates after which a run is measured besides its end."""
         updates = self.updates(config)
-        return (
-            sorted({max(1, updates // part) for part in (15, 5, 2)})
-            if self.kind == "forgetting"
-            else []
-        )
+        return sorted({max(1, updates // part) for part in self.definition.curve})
 
     def seconds(self, config: LanderConfig) -> float:
         """A rough cost on two cores, for the time left."""
-        tuned, measured = (
-            METHODS[self.method].build is not None,
-            (self.sentences or 500) * len(self.tested(config)),
-        )
-        points = (
-            1
-            + len(self.curve_points(config))
-            + 5 * (self.kind == "sequence")
-            + 5 * (self.kind == "prune")
-        )
-        return (
-            3
-            + 0.075 * self.updates(config) * tuned
-            + points * (0.0035 * measured + 3)
-            + 0.03 * measured * (METHODS[self.method].shots > 0)
-        )
-
-
-def low_resource() -> list[str]:
-    return [f"en-{LOW_RESOURCE}", f"{LOW_RESOURCE}-en"]
+        kind, method = self.definition, METHODS[self.method]
+        points = 1 + len(self.curve_points(config))
+        points += len(self.stages(config)) * kind.after_stages
+        points += (len(SPARSITIES) - 1) * kind.prunes
+        sentences = (kind.sentences or 500) * len(self.tested(config))
+        training = 0.075 * self.updates(config) if method.build else 0.0
+        long_prompts = 0.03 * sentences if method.shots else 0.0
+        return 3 + training + points * (0.0035 * sentences + 3) + long_prompts
 
 
 def grid_specs(needed: Sequence[tuple[str, str]], grid: Sequence[float] = GRID) -> list[Spec]:
@@ -166,73 +252,46 @@ def grid_specs(needed: Sequence[tuple[str, str]], grid: Sequence[float] = GRID) 
 def specs_of(
     kinds: Sequence[str], methods: Sequence[str] | None, seeds: int, config: LanderConfig
 ) -> list[Spec]:
-    """All runs of some kinds; "analysis" has none. ValueError for an unknown kind or method, or
-    fewer than one seed."""
+    """All runs of some kinds; "analysis" has none.
+
+    Raises:
+        ValueError: an unknown kind or method, a method of another kind, fewer than one seed.
+    """
     kinds = list(KINDS) if list(kinds) == ["all"] else kinds
-    for what, names, known in (
-        ("kind", kinds, KINDS | ANALYSIS),
-        ("method", methods or (), METHODS),
-    ):
-        if unknown := [name for name in names if name not in known]:
-            raise ValueError(
-                f"unknown {what} {unknown[0]!r}{nearest(unknown[0], known)}; {what}s: "
-                f"{', '.join(known)}"
-            )
+    check_known("kind", kinds, KINDS | ANALYSIS)
+    check_known("method", methods or (), METHODS)
     if seeds < 1:
         raise ValueError(f"seeds = {seeds} must be at least 1")
-    for kind in kinds:
-        for method in methods or ():
-            if (
-                METHODS[method].plain_text
-                and kind != "sparse"
-                or METHODS[method].prune
-                and kind != "prune"
-            ):
-                raise ValueError(
-                    f"{method} ({METHODS[method].about}) is not of the kind {kind!r}; try "
-                    f"{', '.join(DEFAULT_METHODS[kind])}"
-                )
-    return [
-        spec
-        for kind in kinds
-        if kind not in ANALYSIS
-        for method in methods or DEFAULT_METHODS[kind]
-        for seed in range(seeds if METHODS[method].seeded else 1)
-        for spec in _variants(kind, method, seed, config)
-    ]
+    specs = []
+    for name in kinds:
+        kind = KINDS.get(name) or ANALYSIS[name]
+        for method in methods or kind.methods:
+            check_fits(name, kind, method)
+            if name in KINDS:
+                specs += specs_of_method(name, method, seeds, config)
+    return specs
 
 
-def _variants(kind: str, method: str, seed: int, config: LanderConfig) -> list[Spec]:
-    n_layers = config.model.architecture.get("num_hidden_layers", config.layers.k + 1)
-    if not METHODS[method].build:
-        return [Spec(kind, method, seed)]
-    if kind == "k":
-        sizes = range(1, n_layers + 1)
-        return [
-            Spec(kind, method, seed, None, (("k", k), ("where", where)))
-            for where in ("selected", "random")
-            for k in sizes
-            if where == "selected" or k < n_layers
-        ]
-    if kind == "epsilon":
-        return [Spec(kind, method, seed, None, (("epsilon", epsilon),)) for epsilon in EPSILONS]
-    if kind == "normalize":
-        return [
-            Spec(kind, method, seed, None, (("normalize", how),))
-            for how in ("raw", "layer_mean", "rank")
-        ]
-    if kind == "router":
-        return [Spec(kind, method, seed, rate) for rate in GRID[2:]]
-    if kind == "matrix":
-        return [Spec(kind, method, seed, None, (("pair", pair),)) for pair in config.corpus.pairs]
-    if kind == "low-resource":
-        return [
-            Spec(
-                kind,
-                method,
-                seed,
-                None,
-                (("languages", tuple(dict.fromkeys([*config.corpus.languages, LOW_RESOURCE]))),),
+def check_known(what: str, names: Sequence[str], known: dict) -> None:
+    """ValueError for a name that is not known."""
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"unknown {what} {name!r}{nearest(name, known)}; {what}s: {', '.join(known)}"
             )
-        ]
-    return [Spec(kind, method, seed)]
+
+
+def check_fits(name: str, kind: Kind, method: str) -> None:
+    """ValueError for a method that is of another kind alone."""
+    wanted = METHODS[method]
+    if (wanted.plain_text and not kind.plain_text) or (wanted.prune and not kind.prunes):
+        raise ValueError(
+            f"{method} ({wanted.about}) is not of the kind {name!r}; try {', '.join(kind.methods)}"
+        )
+
+
+def specs_of_method(kind: str, method: str, seeds: int, config: LanderConfig) -> list[Spec]:
+    """One method's runs: every variant with every seed."""
+    variants = KINDS[kind].variants(config) if METHODS[method].build else [{}]
+    numbers = range(seeds if METHODS[method].seeded else 1)
+    return [Spec(kind, method, seed, **variant) for seed in numbers for variant in variants]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from sacrebleu.metrics import BLEU
-from scipy.special import stdtrit
+from scipy import stats
 
 from ..config import parse_pair
 from ..evaluation import bleu_counts, bleu_of_sums
@@ -133,11 +133,11 @@ def mean_interval(
             f"needs at least one value and a confidence between 0 and 1, not {len(values)} values "
             f"and {confidence}"
         )
-    mean = float(np.mean(values))
-    if len(values) == 1:
+    mean, n = float(np.mean(values)), len(values)
+    if n == 1:
         return mean, None, None, None
     sd = float(np.std(values, ddof=1))
-    half = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * sd / len(values) ** 0.5
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * sd / n**0.5
     return mean, sd, mean - half, mean + half
 
 
@@ -151,16 +151,17 @@ def continual(R: Sequence[Sequence[float]], before: Sequence[float]) -> dict[str
     """Summary of training on T tasks in turn. R [T stages, T tasks]: R[j][i] is the score on task i
     after stage j; before [T]: untrained.
 
-    acc        mean_i R[T,i]                                (GEM: Lopez-Paz & Ranzato 2017,
-                                                        as are the next two)
-    bwt        mean_{i<T} R[T,i] - R[i,i]                   backward transfer; below 0: forgotten
-    fwt        mean_{i>1} R[i-1,i] - before[i]              forward transfer, before its own stage
-    forgetting mean_{i<T} max_{j<T} R[j,i] - R[T,i]         (Chaudhry et al. 2018)
-    retention  100 mean_{i<T} R[T,i] / R[i,i]               percent (Scialom et al. 2022); None when a
-                                                        task scores 0 after its own stage
+    acc        mean_i R[T,i]
+    bwt        mean_{i<T} R[T,i] - R[i,i]            backward transfer; below 0: forgotten
+    fwt        mean_{i>1} R[i-1,i] - before[i]       forward transfer, before its own stage
+    forgetting mean_{i<T} max_{j<T} R[j,i] - R[T,i]  (Chaudhry et al. 2018)
+    retention  100 mean_{i<T} R[T,i] / R[i,i]        percent (Scialom et al. 2022); None when a task
+                                                     scores 0 after its own stage
 
-    All in the units of R but retention. Raises ValueError unless R is square with T >= 2 and before
-    has T scores."""
+    The first three are GEM's (Lopez-Paz & Ranzato 2017). All in the units of R but retention.
+
+    Raises: ValueError unless R is square with T >= 2 and before has T scores.
+    """
     R, before = np.asarray(R, dtype=float), np.asarray(before, dtype=float)
     if R.ndim != 2 or R.shape[0] != R.shape[1] or len(R) < 2 or before.shape != R.shape[:1]:
         raise ValueError(

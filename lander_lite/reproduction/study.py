@@ -1,7 +1,7 @@
 """Methods side by side at equal data and equal updates: each with its own learning-rate grid on
 valid, then seeds on test.
 
-A study is a list of `Spec`s (kinds.py); each becomes one JSON in `output_dir`/kind/. A killed study
+A study is a list of `Spec`s (specs.py); each becomes one JSON in `output_dir`/kind/. A killed study
 goes on where it stopped: finished runs are files, an unfinished one has a checkpoint. Learning
 rates are chosen on a slice of valid, never on test, by joint training; every other kind uses a
 method's joint rate, unless it sweeps rates or trains on plain text, which has a grid of its own.
@@ -10,23 +10,24 @@ method's joint rate, unless it sweeps rates or trains on plain text, which has a
 from __future__ import annotations
 
 import contextlib
-import json
+import math
 import multiprocessing
 import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from ..config import LanderConfig
-from .analyses.everything import analyse
+from .analyses import analyse
 from .lab import Lab
 from .methods import METHODS
-from .results import refuse
+from .results import read_result
 from .runs import run
-from .specs import GRID, Spec, grid_specs, specs_of
+from .specs import GRID, TRIALS, Spec, grid_specs, specs_of
 
 FAST_UPDATES = 40  # `make study FAST=1`: a look at the machinery
 FAST = {"seeds": 1, "grid": GRID[2:4], "valid_sentences": 20, "test_sentences": 40}
@@ -56,23 +57,18 @@ def study(
     "diverged", and the study goes on. The kind "analysis" comes last, and its results are files
     only (`analyses.analyse`)."""
     specs = specs_of(kinds, methods, seeds, config)
-    needed = list(
-        dict.fromkeys(
-            (spec.grid, spec.method)
-            for spec in specs
-            if spec.rate is None and METHODS[spec.method].build
-        )
-    )
-    folder, sentences = Path(output_dir), {"grid": valid_sentences, "test": test_sentences}
+    without_rate = [spec for spec in specs if spec.rate is None and METHODS[spec.method].build]
+    needed = list(dict.fromkeys((spec.grid, spec.method) for spec in without_rate))
+    sentences = {"grid": valid_sentences, "test": test_sentences}
     deadline = time.time() + 3600 * hours if hours else None
-    lab = Lab(config, folder)  # writes the scores that every process reads
-    with workers(lab, jobs) as each:
-        trials = perform(
-            grid_specs(needed, grid), lab, {}, sentences, each, resume, deadline, others=specs
-        )
+    lab = Lab(config, Path(output_dir))  # writes the scores that every process reads
+    with workers(lab, jobs) as perform_all:
+        options = {"resume": resume, "deadline": deadline}
+        do = partial(perform, lab=lab, sentences=sentences, perform_all=perform_all, **options)
+        trials = do(grid_specs(needed, grid), {}, later=specs)
         if len(trials) < len(needed) * len(grid):
             return []
-        results = perform(specs, lab, choose(needed, trials), sentences, each, resume, deadline)
+        results = do(specs, choose(needed, trials))
     if {"analysis", "all"} & set(kinds) and not (deadline and time.time() > deadline):
         analyse(lab)
     return results
@@ -86,60 +82,51 @@ def choose(
     rate is never chosen over one that is not."""
     chosen = {}
     for kind, method in needed:
+        mine = [trial for trial in trials if (trial["kind"], trial["method"]) == (kind, method)]
         scores = {
             trial["learning_rate"]: None if "diverged" in trial else valid_score(trial)
-            for trial in trials
-            if (trial["kind"], trial["method"]) == (kind, method)
+            for trial in mine
         }
-        best = max(scores, key=lambda rate: float("-inf") if scores[rate] is None else scores[rate])
-        chosen[kind, method] = {
-            "rate": best,
-            "grid": {str(rate): score for rate, score in scores.items()},
-        }
+        best = max(scores, key=lambda rate: -math.inf if scores[rate] is None else scores[rate])
+        by_rate = {str(rate): score for rate, score in scores.items()}
+        chosen[kind, method] = {"rate": best, "grid": by_rate}
     return chosen
 
 
 def valid_score(trial: dict) -> float:
-    return (
-        -sum(trial["perplexity"].values())
-        if trial["kind"] == "grid-sparse"
-        else trial["mean"]["bleu"]
-    )
+    """What a learning rate is chosen by; the higher, the better."""
+    if TRIALS[trial["kind"]].plain_text:
+        return -sum(trial["perplexity"].values())
+    return trial["mean"]["bleu"]
 
 
 # ---------------------------------------------------------------- many runs
 def perform(
     specs: Sequence[Spec],
-    lab: Lab,
     chosen: dict,
+    *,
+    lab: Lab,
     sentences: dict,
-    each,
+    perform_all,
     resume: bool,
     deadline: float | None,
-    others: Sequence[Spec] = (),
+    later: Sequence[Spec] = (),
 ) -> list[dict]:
     """The results of `specs`, in order; those with a file are read, the others are run until the
-    deadline. `others`: what comes later, for the time left."""
-    results, waiting = {}, []
-    for spec in specs:
-        path = lab.folder / spec.path
-        if resume and path.is_file():
-            results[spec] = refuse(json.loads(path.read_text(encoding="utf-8")), path, lab, spec)
-        else:
-            waiting.append(spec)
-    left = sum(spec.seconds(lab.config) for spec in waiting) + sum(
-        spec.seconds(lab.config) for spec in others
-    )
+    deadline. later: runs that come afterwards, for the time left."""
+    done = [spec for spec in specs if resume and (lab.folder / spec.path).is_file()]
+    results = {spec: read_result(lab.folder / spec.path, lab, spec) for spec in done}
+    waiting = [spec for spec in specs if spec not in results]
+    start = time.time()
+    total = left = sum(spec.seconds(lab.config) for spec in (*waiting, *later))
     if waiting:
         print(
             f"{len(waiting)} runs to do, {len(results)} done before; about {left / 3600:.1f} "
             f"hours on two cores",
             flush=True,
         )
-    start, total = time.time(), left
-    for spec, result in each(
-        [(spec, chosen.get((spec.grid, spec.method)), sentences) for spec in waiting]
-    ):
+    tasks = [(spec, chosen.get((spec.grid, spec.method)), sentences) for spec in waiting]
+    for spec, result in perform_all(tasks):
         results[spec], left = result, left - spec.seconds(lab.config)
         ahead = (time.time() - start) / max(total - left, 1e-9) * left / 60
         print(
@@ -160,7 +147,8 @@ def perform(
 
 @contextlib.contextmanager
 def workers(lab: Lab, jobs: int):
-    """each(tasks) -> iterator of (spec, result), as they finish. One job runs in this process."""
+    """A function tasks -> iterator of (spec, result), as they finish. One job runs in this
+    process."""
     if jobs == 1:
         yield lambda tasks: ((task[0], run(lab, *task)) for task in tasks)
         return
@@ -169,7 +157,7 @@ def workers(lab: Lab, jobs: int):
         jobs, multiprocessing.get_context("spawn"), _start, (lab.config, lab.folder, threads)
     )
 
-    def each(tasks):
+    def perform_all(tasks):
         futures = {pool.submit(_work, *task): task[0] for task in tasks}
         try:
             for done in as_completed(futures):
@@ -179,7 +167,7 @@ def workers(lab: Lab, jobs: int):
                 future.cancel()
 
     try:
-        yield each
+        yield perform_all
     finally:  # an error in one run, or Ctrl-C, does not start the others
         pool.shutdown(cancel_futures=True)
 

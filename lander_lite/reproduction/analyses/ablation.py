@@ -1,0 +1,163 @@
+"""L3: does the score rank neurons as their removal does? One by one in all layers; then tenths of
+the selected layers together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from ...awareness import exact_ablation, score_awareness
+from ...corpus import texts
+from ...evaluation import perplexity
+from ...neurons import NeuronSets
+from ...probes.switching import switched_off
+from ...probes.tokens import token_readings
+from ..lab import Lab
+from .shared import SEEDS, SENTENCES, Analysis, by_language, interval, sentence_blocks
+
+SAMPLE = 32  # neurons per layer of a draw of exact ablation
+ABLATED = 8  # sentences per language of such a draw
+NAMES = ("awareness", "awareness_of_other_sentences", "control_activation", "control_random")
+
+
+def ablation(lab: Lab) -> dict:
+    generator = torch.Generator().manual_seed(0)
+    correlations, ratios = single_neurons(lab, generator)
+    awareness, _, activations, _ = correlations
+    single = {
+        name: interval(x.nanmean(dim=(1, 2)))
+        | {
+            "lowest": x.nanmean(dim=0).min(),
+            "by_layer": x.nanmean(dim=(0, 1)),
+            "by_language": dict(zip(lab.languages, x.nanmean(dim=(0, 2)))),
+        }
+        for name, x in zip(NAMES, correlations)
+    }
+    return {
+        "languages": lab.languages,
+        "draws": len(awareness),
+        "neurons": min(SAMPLE, lab.scores.values.shape[-1]),
+        "sentences": min(ABLATED, len(sentence_blocks(lab.valid, ABLATED)[0])),
+        "rank_correlation_with_exact": single,
+        "beats_activation": interval((awareness > activations).double().mean(dim=(1, 2))),
+        "estimate_over_exact": interval(ratios),
+        "tenths": removed_tenths(lab, generator),
+    }
+
+
+def single_neurons(lab: Lab, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
+    """(rank correlation of each of the NAMES with exact ablation [score, draw, language, layer],
+    sum of the estimates over sum of the exact changes per draw)."""
+    n, d_ff = lab.n_layers, lab.scores.values.shape[-1]
+    correlations, ratios = [], []
+    for part in sentence_blocks(lab.valid, ABLATED)[:SEEDS]:
+        estimate = score_awareness(
+            lab.base, lab.tokenizer, part, lab.languages, range(n), progress=False
+        ).values
+        draws = [torch.randperm(d_ff, generator=generator)[:SAMPLE] for _ in range(n)]
+        neurons = torch.stack(draws)  # [layer, neuron]
+        exact = removed(lab, part, neurons)
+        activations = activation(lab, part)
+        random = torch.rand(activations.shape, generator=generator)
+        scores = [
+            values.gather(-1, neurons.expand(len(values), -1, -1))
+            for values in (estimate, lab.scores.values, activations, random)
+        ]
+        correlations.append([by_place(score, exact) for score in scores])
+        ratios.append(scores[0].sum() / exact.sum())
+    return torch.tensor(np.array(correlations)).transpose(0, 1), ratios
+
+
+def removed(lab: Lab, part, neurons: Tensor) -> Tensor:
+    """The loss change when a neuron is removed, [language, layer, neuron]. neurons: [layer,
+    neuron]."""
+    changes = [
+        exact_ablation(lab.base, lab.tokenizer, part, language, layer, chosen, neurons_per_pass=16)
+        for language in lab.languages
+        for layer, chosen in enumerate(neurons)
+    ]
+    return torch.stack(changes).reshape(len(lab.languages), *neurons.shape)
+
+
+def by_place(scores: Tensor, exact: Tensor) -> list[list[float]]:
+    """Rank correlation over neurons of two [language, layer, neuron], [language, layer]."""
+    return [
+        [spearmanr(score, change).statistic for score, change in zip(*layers)]
+        for layers in zip(scores, exact)
+    ]
+
+
+def activation(lab: Lab, part) -> Tensor:
+    """Mean |h| over tokens, [language, layer, d_ff]: the score without the gradient."""
+    means = []
+    for sentences in by_language(part, lab.languages).values():
+        readings = token_readings(
+            lab.base, lab.tokenizer, sentences, range(lab.n_layers), gradients=False
+        )
+        means.append(torch.cat([h for _, _, h, _ in readings], dim=1).mean(dim=1))
+    return torch.stack(means)
+
+
+def removed_tenths(lab: Lab, generator: torch.Generator) -> dict:
+    """Loss change (nats per token) when one tenth of the selected layers' neurons is off, by score;
+    tenth 1 has the highest scores."""
+    layers, languages = lab.choose_layers(), lab.languages
+    blocks = sentence_blocks(lab.valid, SENTENCES // 2)
+    train = lab.train.select(range(min(100, len(lab.train))))
+    scores = {
+        "awareness": lab.scores.values[:, layers],
+        "control_activation": activation(lab, train)[:, layers],
+    }
+    scores["control_random"] = torch.rand(scores["awareness"].shape, generator=generator)
+    before = torch.stack([losses(lab, blocks, language) for language in languages], dim=-1)
+    changes = {
+        name: losses_without_tenths(lab, blocks, layers, values) - before[..., None]
+        for name, values in scores.items()
+    }
+    top = {name: change[..., 0].mean(dim=1) for name, change in changes.items()}
+    return {
+        "layers": layers,
+        "neurons_per_layer": lab.scores.values.shape[-1] // 10,
+        "sentences": len(blocks[0]),
+        "loss_change": {
+            name: interval(x.mean(dim=1)) | {"by_language": dict(zip(languages, x.mean(dim=0)))}
+            for name, x in changes.items()
+        },
+        "top_minus_random": interval(top["awareness"] - changes["control_random"].mean(dim=(1, 2))),
+        "top_minus_top_by_activation": interval(top["awareness"] - top["control_activation"]),
+    }
+
+
+def losses(lab: Lab, blocks: Sequence, language: str) -> Tensor:
+    """Nats per token of a language's sentences, float64 [block]."""
+    values = [perplexity(lab.base, lab.tokenizer, texts(block, language)) for block in blocks]
+    return torch.tensor([math.log(value) for value in values], dtype=torch.float64)
+
+
+def losses_without_tenths(lab: Lab, blocks: Sequence, layers: list[int], scores: Tensor) -> Tensor:
+    """`losses` when a tenth of each layer's neurons is off, float64 [block, language, tenth].
+    scores: [language, layer, d_ff]."""
+    d_ff = scores.shape[-1]
+    order = scores.argsort(dim=-1, descending=True)
+    tenths = order[..., : d_ff // 10 * 10].unflatten(-1, (10, -1))
+    found = torch.zeros(len(blocks), len(lab.languages), 10, dtype=torch.float64)
+    for i, language in enumerate(lab.languages):
+        for tenth in range(10):
+            off = dict(zip(layers, tenths[i, :, tenth]))
+            sets = NeuronSets(layers, [language], {}, {language: off}, d_ff)
+            with switched_off(lab.base, sets, language):
+                found[:, i, tenth] = losses(lab, blocks, language)
+    return found
+
+
+ANALYSIS = Analysis(
+    "ablation",
+    "L3: does the score rank neurons as their removal does? One by one in all layers; then tenths "
+    "of the selected layers together.",
+    ablation,
+)
