@@ -6,8 +6,8 @@ import json
 import pytest
 from test_scorecard import PAIRS, judge, write
 
-from lander_lite.reproduction.claims.p03_calibration import TEXTS
-from lander_lite.reproduction.claims.shared import RIVALS
+from lander_lite.reproduction.claims.pruning import TEXTS
+from lander_lite.reproduction.claims.sparse import RIVALS
 from lander_lite.reproduction.evidence import Study
 from lander_lite.reproduction.scorecard import NOT_YET
 from lander_lite.reproduction.specs import SPARSITIES

@@ -16,8 +16,8 @@ from lander_lite.config import PACKAGE
 from lander_lite.course.exercises import check_10_not_worse
 from lander_lite.reproduction import evidence, scorecard
 from lander_lite.reproduction.claims import CLAIMS
-from lander_lite.reproduction.claims.l12_forgetting import FORGETTERS
-from lander_lite.reproduction.claims.shared import ABLATIONS, BASELINES, CONTROLS
+from lander_lite.reproduction.claims.forgetting import FORGETTERS
+from lander_lite.reproduction.claims.tables import ABLATIONS, BASELINES, CONTROLS
 from lander_lite.reproduction.departures import DEPARTURES
 from lander_lite.reproduction.departures import as_markdown as departures_table
 from lander_lite.reproduction.evidence import Difference, NotMeasured, Study, minus

@@ -281,6 +281,11 @@ class Claim:
     function: Callable[[Study, Study | None], Finding]
 
 
+def shown(part: dict, digits: int = 2) -> str:
+    """A mean and its interval, as analyses store them."""
+    return with_interval(part["mean"], part["low"], part["high"], f".{digits}f")
+
+
 def listed(differences: Sequence[Difference]) -> str:
     return "; ".join(map(str, differences))
 

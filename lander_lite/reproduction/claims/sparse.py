@@ -1,0 +1,250 @@
+"""S1-S5: sparse subnetworks for one language (arXiv 2510.13580), on both tiny models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from ..evidence import Claim, Finding, NotMeasured, Study, minus, shown, sides
+from ..forgetting import MEASURES as LOSSES
+from ..forgetting import change, final_point
+from ..specs import LOW_RESOURCE, low_resource
+
+KEPT = 0.9  # of the base model's BLEU: what is lost beyond a tenth is "catastrophic"
+RIVALS = ("full", "ffn", "lora", "ia3", "sparse-random")
+MEASURES = {  # of the low-resource language; the higher, the better
+    "perplexity": lambda point: -math.log(point["perplexity"][LOW_RESOURCE]),
+    "translation": lambda point: float(np.mean([point["bleu"][pair] for pair in low_resource()])),
+    "facts": lambda point: 100 * point["facts"][LOW_RESOURCE],
+}
+
+
+def on_both(function: Callable[[Study], Finding]) -> Callable[[Study, Study | None], Finding]:
+    """The test of a claim that has to hold on both models: every part of each model's finding."""
+
+    def test(study, second):
+        if second is None:
+            raise NotMeasured("a second architecture")
+        models = (study, second)
+        findings = [function(model) for model in models]
+        parts = {}
+        for model, finding in zip(models, findings):
+            parts |= {f"{model.name}: {part}": met for part, met in finding.parts.items()}
+        return Finding(
+            "; ".join(finding.measured for finding in findings),
+            parts,
+            min(finding.seeds for finding in findings),
+            "; ".join(finding.control for finding in findings if finding.control),
+        )
+
+    return test
+
+
+def sparse_values(study: Study, method: str, value: Callable[[dict], float]) -> dict[int, float]:
+    """{seed: value of the final point} of the runs on plain text."""
+    return study.values("sparse", method, lambda run: value(final_point(run)))
+
+
+def others(point: dict) -> dict:
+    """A point without the low-resource language."""
+    bleu = {pair: score for pair, score in point["bleu"].items() if pair not in low_resource()}
+    measures = {"bleu": bleu}
+    for name in ("perplexity", "facts"):
+        measures[name] = {x: value for x, value in point[name].items() if x != LOW_RESOURCE}
+    return measures
+
+
+# ---------------------------------------------------------------- S1
+@on_both
+def finds_language_neurons(model: Study) -> Finding:
+    lape = model.analysis("lape")
+    to_others, to_random = lape["own_minus_others"], lape["own_minus_random"]
+    shares = lape["share_of_layers"]
+    quarter = shares[len(shares) // 4 - 1]
+    agreement = np.mean([*lape["agreement_of_halves"].values()])
+    by_chance = np.mean([np.mean([*draw.values()]) for draw in lape["control_random_halves"]])
+    parts = {
+        "own language most": to_others["low"] > 0,
+        "more than random neurons": to_random["low"] > 0,
+        "half in a quarter of the layers": quarter >= 0.5,
+    }
+    return Finding(
+        f"{model.name}: own minus other languages {shown(to_others)} nats, a quarter of the "
+        f"layers holds {quarter:.0%}, two halves of the text agree by {agreement:.2f}",
+        parts,
+        to_others["n"],
+        f"{model.name}: own minus random {shown(to_random)} nats, agreement by chance "
+        f"{by_chance:.2f}",
+    )
+
+
+S1 = Claim(
+    id="S1",
+    claim="LAPE finds language neurons, mostly in few layers",
+    paper="LAPE's published sets of BLOOM-7b1 lie almost wholly in the last ten of thirty layers",
+    control="random sets of equal size; equal share of the layers",
+    shown_in="07_sparse_subnetworks.ipynb#Where-do-they-lie?",
+    rule="On both models: switching a language's neurons off costs that language more than the "
+    "others, and more than random neurons (intervals above zero), and a quarter of the layers "
+    "holds at least half of the neurons.",
+    function=finds_language_neurons,
+)
+
+
+# ---------------------------------------------------------------- S2
+@on_both
+def sparse_wins(model: Study) -> Finding:
+    differences = {}
+    for name, measure in MEASURES.items():
+        ours = sparse_values(model, "sparse", measure)
+        differences[name] = [
+            minus(rival, ours, sparse_values(model, rival, measure)) for rival in RIVALS
+        ]
+    parts = {
+        f"better than {against[0].name} in all three": all(d.above for d in against)
+        for against in zip(*differences.values())
+    }
+    return Finding(
+        "; ".join(f"{model.name}, {name}: {sides(found)}" for name, found in differences.items()),
+        parts,
+        min(len(difference.values) for found in differences.values() for difference in found),
+    )
+
+
+S2 = Claim(
+    id="S2",
+    claim="tuning at most 1% of the weights beats full, FFN, LoRA, IA3 and random subsets on "
+    f"{LOW_RESOURCE}",
+    paper="said, for 12 languages and Llama-3.1-8B, Mistral-Nemo",
+    control="as many random neurons of the same layers; equal tokens, own rate grids",
+    shown_in="07_sparse_subnetworks.ipynb#Against-the-others",
+    rule="On both models and against each of the five: lower perplexity, higher BLEU into and out "
+    "of the language, and more facts recalled in it, each with its interval over seeds on that "
+    "side of zero.",
+    function=sparse_wins,
+)
+
+
+# ---------------------------------------------------------------- S3
+@on_both
+def sparse_keeps(model: Study) -> Finding:
+    before = others(final_point(model.runs("sparse", "zero-shot")[0]))
+    bleu_before = float(np.mean([*before["bleu"].values()]))
+
+    def lost(method, measure):
+        return sparse_values(model, method, lambda p: change(others(p), before, [])[measure])
+
+    lost_bleu = minus("", lost("sparse", "bleu"))
+    gaps = {name: minus("full", lost("full", name), lost("sparse", name)) for name in LOSSES}
+    parts = {"BLEU kept": lost_bleu.interval[1] < (1 - KEPT) * bleu_before}
+    parts |= {f"less {name} lost than by full tuning": d.above for name, d in gaps.items()}
+    return Finding(
+        f"{model.name}: lost {lost_bleu.text} of {bleu_before:.1f} BLEU; full tuning's losses "
+        f"minus these {gaps['bleu'].text} BLEU, {gaps['perplexity'].shown(2)} nats, "
+        f"{gaps['facts'].text} points of facts",
+        parts,
+        len(lost_bleu.values),
+        f"{model.name}: random neurons lose {minus('', lost('sparse-random', 'bleu')).text} BLEU",
+    )
+
+
+S3 = Claim(
+    id="S3",
+    claim="without catastrophic forgetting",
+    paper="said, of MMLU, HellaSwag, PIQA, WinoGrande, ARC",
+    control="full tuning; random neurons",
+    shown_in="07_sparse_subnetworks.ipynb#What-was-lost-elsewhere?",
+    rule="On both models: the ten directions without the language keep nine tenths of the base "
+    "model's BLEU (interval), and full tuning loses more BLEU, more in the other languages' "
+    "perplexity and more of their facts (intervals over seeds above zero).",
+    function=sparse_keeps,
+)
+
+
+# ---------------------------------------------------------------- S4
+def down_minus_others(moved: dict) -> float:
+    """Mean relative change of the down-projection minus that of the others."""
+    down = [*moved["down"].values()]
+    rest = [x for name, by_layer in moved.items() if name != "down" for x in by_layer.values()]
+    return float(np.mean(down) - np.mean(rest))
+
+
+def later_minus_earlier(moved: dict) -> float:
+    """Mean relative change in the later half of the layers minus the earlier half."""
+    changes = [(int(i), x) for by_layer in moved.values() for i, x in by_layer.items()]
+    layers = sorted({layer for layer, _ in changes})
+    middle = layers[len(layers) // 2]
+    earlier = [x for layer, x in changes if layer < middle]
+    later = [x for layer, x in changes if layer >= middle]
+    return float(np.mean(later) - np.mean(earlier))
+
+
+@on_both
+def down_moves_most(model: Study) -> Finding:
+    def measured(method, value):
+        return minus("", model.values("sparse", method, lambda run: value(run["weight_change"])))
+
+    down, later = measured("sparse", down_minus_others), measured("sparse", later_minus_earlier)
+    by_chance = [
+        measured("sparse-random", value).shown(2)
+        for value in (down_minus_others, later_minus_earlier)
+    ]
+    return Finding(
+        f"{model.name}: down minus others {down.shown(2)}, later minus earlier half "
+        f"{later.shown(2)} (relative change)",
+        {"down most": down.above, "later layers most": later.above},
+        len(down.values),
+        f"{model.name}: {', '.join(by_chance)}",
+    )
+
+
+S4 = Claim(
+    id="S4",
+    claim="the projections move unequally: the down-projection most, later layers most",
+    paper="a summary by others: largest in the down-projection of later layers",
+    control="random neurons",
+    shown_in="07_sparse_subnetworks.ipynb#What-moved?",
+    rule="On both models: the relative change of the down-projection minus that of the others, and "
+    "that of the later half of the layers minus the earlier half, have their intervals over seeds "
+    "above zero.",
+    function=down_moves_most,
+)
+
+
+# ---------------------------------------------------------------- S5
+@on_both
+def aligns(model: Study) -> Finding:
+    before = model.runs("sparse", "zero-shot")[0]["alignment"]
+
+    def rise(method, measure):
+        def value(run):
+            return float(np.mean(run["alignment"][measure]) - np.mean(before[measure]))
+
+        return minus(method, model.values("sparse", method, value))
+
+    cosine, cka = rise("sparse", "difference"), rise("sparse", "cka")
+    controls = (rise(method, "difference") for method in ("sparse-random", "full"))
+    return Finding(
+        f"{model.name}: cosine {cosine.shown(3)}, CKA {cka.shown(3)}",
+        {"cosine": cosine.above, "CKA": cka.above},
+        len(cosine.values),
+        f"{model.name}, cosine: {', '.join(f'{d.name} {d.shown(3)}' for d in controls)}",
+    )
+
+
+S5 = Claim(
+    id="S5",
+    claim="cross-lingual alignment improves",
+    paper="said; the code is not there",
+    control="random neurons; full tuning",
+    shown_in="07_sparse_subnetworks.ipynb#Do-translations-look-more-alike?",
+    rule="On both models: parallel minus random cosine of the language with English, and linear "
+    "CKA, mean over layers, rise from the base model to the tuned one (intervals over seeds above "
+    "zero).",
+    function=aligns,
+)
+
+
+CLAIMS = [S1, S2, S3, S4, S5]
