@@ -42,8 +42,8 @@ class Section:
     def set(self, key: str, value, path: str = "") -> None:
         """Set one dotted key; strings are converted: "true", "4", "1e-3", "none", "en-de,de-en".
 
-        `path`, "layers." for example, leads here. Raises: ValueError for an unknown key or a wrong
-        value.
+        Args: path: how this section is reached, such as "layers.", for messages.
+        Raises: ValueError for an unknown key (it names the nearest) or a wrong value.
         """
         name, _, rest = key.partition(".")
         known = {spec.name: spec for spec in fields(self)}
@@ -260,8 +260,9 @@ def _as(kind, value):
             number = float(value)
         except (TypeError, ValueError, OverflowError):
             return None
-        whole = int(number) if number.is_integer() else None  # nan and inf are not whole
-        return number if kind is float else whole
+        if kind is float:
+            return number
+        return int(number) if number.is_integer() else None  # nan and inf are no integers
     if kind is str and isinstance(value, (str, Path)):
         return str(value)
     if kind is dict and isinstance(value, dict):

@@ -122,9 +122,9 @@ def _dataset(rows: Iterable[tuple[int, dict]], languages, where: str) -> Dataset
     """Check every row and build the dataset; `where` and the row's number name it in errors."""
     expected, clean = list(languages or ()), []
     for number, row in rows:
-        expected = expected or list(row.get("translation") or ())
-        if fault := _fault(row, expected, extra_allowed=bool(languages)):
+        if fault := _fault(row, expected, extra_allowed=bool(languages or not expected)):
             raise ValueError(f"{where} {number}: {fault}")
+        expected = expected or list(row["translation"])
         sentences = {lang: one_line(row["translation"][lang]) for lang in expected}
         clean.append({**row, "translation": sentences})
     if not clean:
@@ -138,12 +138,12 @@ def _dataset(rows: Iterable[tuple[int, dict]], languages, where: str) -> Dataset
 
 
 def _fault(row: dict, expected: list[str], extra_allowed: bool) -> str:
-    """What is wrong with a row of a parallel corpus; "" if nothing is."""
+    """What is wrong with a row, "" if nothing is; of the first row, nothing is expected."""
     translation = row.get("translation")
     if not isinstance(translation, dict) or not translation:
         held = ", ".join(row) or "nothing"
         return f'no "translation": {{language: sentence}} here (it has {held})'
-    for lang in expected:
+    for lang in expected or translation:
         if lang not in translation:
             return f"language {lang!r} is missing (the row has {', '.join(translation)})"
         if not isinstance(translation[lang], str) or not translation[lang].strip():

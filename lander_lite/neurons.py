@@ -342,7 +342,7 @@ def categorize(
         winner = phi[:, order[cut:]].argmax(dim=0)  # the first of equals
         return order[:cut], [order[cut:][winner == language] for language in range(len(phi))]
 
-    return _sets(scores, values, split, "variance", {"epsilon": epsilon, "normalize": how})
+    return _split_layers(scores, values, split, "variance", {"epsilon": epsilon, "normalize": how})
 
 
 def xie_split(scores: AwarenessScores, rho: float = 0.7, k: float = 0.9) -> NeuronSets:
@@ -364,7 +364,7 @@ def xie_split(scores: AwarenessScores, rho: float = 0.7, k: float = 0.9) -> Neur
         rest = order[cut:]
         return order[:cut], [rest[row] for row in phi[:, rest] > k * phi[:, rest].amax(dim=0)]
 
-    return _sets(scores, normalized(scores, "raw"), split, "xie", {"rho": rho, "k": k})
+    return _split_layers(scores, normalized(scores, "raw"), split, "xie", {"rho": rho, "k": k})
 
 
 def random_neurons(like: NeuronSets, seed: int = 0) -> NeuronSets:
@@ -419,7 +419,7 @@ def _floor(share_of_total: float) -> int:
     return math.floor(share_of_total + 1e-9)  # 0.29 * 100 is 28.999…96 in floating point
 
 
-def _sets(
+def _split_layers(
     scores: AwarenessScores, values: Tensor, split: Callable, method: str, settings: dict
 ) -> NeuronSets:
     """`split` gives (general, [the set of each language]) for a layer of `values`."""

@@ -93,6 +93,8 @@ GOOD = json.dumps({"translation": {"en": "a", "de": "b"}})
         (f'{GOOD}\n{{"text": "x"}}\n', 'line 2: no "translation"'),
         ('{"translation": "x"}\n', 'line 1: no "translation"'),
         ('{"translation": {}}\n', 'line 1: no "translation"'),
+        ('{"translation": 5}\n', 'line 1: no "translation"'),
+        ('{"translation": {"en": ""}}\n', "line 1: the 'en' sentence is empty"),
         (f'{GOOD}\n{GOOD}\n{{"translation": {{"en": "a"}}}}\n', "line 3: language 'de' is missing"),
         (
             f'{GOOD}\n{{"translation": {{"en": "a", "de": " "}}}}\n',
