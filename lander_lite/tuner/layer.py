@@ -67,9 +67,13 @@ class Partition:
         """Whether a group is trained for the current pair."""
         return group == "general" or not set(group.split("+")).isdisjoint(self.languages)
 
+    def computed(self) -> list[str]:
+        """The groups that take part in the forward pass."""
+        return [group for group in self.groups if not self.drop or self.active(group)]
+
     def share(self) -> float:
         """The router's r for the current pair: Phi is the mean over its languages."""
-        phi = torch.stack([self.phi[language] for language in self.languages]).float().mean(dim=0)
+        phi = torch.stack([self.phi[language] for language in self.languages]).mean(dim=0)
         own = torch.cat([self.specific[language] for language in self.languages]).unique()
         return awareness_share(phi, self.general, own)
 
@@ -96,35 +100,32 @@ class LanderLayer(nn.Module, BaseTunerLayer):
         self.partitions: dict[str, Partition] = {}
         self.merged_adapters: list[str] = []
         self._before_merge: dict[str, dict[str, torch.Tensor]] = {}
-        self._joined: dict[
-            tuple, tuple
-        ] = {}  # matrices of several slices, while nothing is trained
+        self._joined: dict[tuple, tuple] = {}  # slices put together, while nothing is trained
+        self._parts = [name for name, layer in view.inner.items()]
+        self._parts += [
+            f"{name}_bias" for name, layer in view.inner.items() if layer.bias is not None
+        ]
+        self._parts += ["down"]
 
     def add_adapter(self, adapter_name: str, config: LanderTuningConfig) -> None:
         """Copy the neurons of the config's sets into parameters of their own."""
-        view, sets = self.view, config.neuron_sets
-        every = {language: torch.ones(sets.d_ff) for language in sets.languages}
-        phi = sets.awareness or {x: {self.block: every[x]} for x in sets.languages}
-        partition = Partition(
-            sets.general[self.block],
-            {language: indices[self.block] for language, indices in sets.specific.items()},
-            {language: scores[self.block].cpu() for language, scores in phi.items()},
-            config.drops,
-        )
-        slices = nn.ParameterDict()
+        sets, block, slices = config.neuron_sets, self.block, nn.ParameterDict()
+        specific = {language: indices[block] for language, indices in sets.specific.items()}
+        phi = dict.fromkeys(sets.languages, torch.ones(sets.d_ff))
+        phi |= {x: scores[block].float().cpu() for x, scores in (sets.awareness or {}).items()}
+        partition = Partition(sets.general[block], specific, phi, config.drops)
         for part, weight in self._weights().items():
-            dtype = getattr(torch, config.dtype) if config.dtype else weight.dtype
-            dtype = torch.float32 if config.dtype is None and dtype in HALF else dtype
+            default = torch.float32 if weight.dtype in HALF else weight.dtype
+            dtype = getattr(torch, config.dtype) if config.dtype else default
             for group, index in partition.groups.items():
-                neurons = weight[index.to(weight.device)]
-                neurons = neurons.T if part == "down" else neurons
-                slices[f"{group}:{part}"] = nn.Parameter(neurons.to(dtype, copy=True).contiguous())
+                rows = weight[index.to(weight.device)].to(dtype)
+                slices[f"{group}:{part}"] = nn.Parameter(
+                    rows.T.contiguous() if part == "down" else rows
+                )
+        router = CAR(self.view.d_model, config.routing, dtype, weight.device)
         self.partitions[adapter_name] = partition
         self.lander_slices[adapter_name] = slices
-        router = CAR(view.d_model, config.routing, dtype, weight.device)
         self.lander_router[adapter_name] = router
-        for container in (self.lander_slices, self.lander_router):
-            container.train(self.base_layer.training)
 
     def _weights(self) -> dict[str, torch.Tensor]:
         """{part: the base's weights with the neurons as rows}; quantised ones are turned back."""
@@ -176,26 +177,22 @@ class LanderLayer(nn.Module, BaseTunerLayer):
                 'call set_pair("en-de") first: what is trained and routed depends on the pair'
             )
         if router.routing == "none" and not torch.is_grad_enabled():
-            output = self._part(x, [g for g in partition.groups if self._computed(g)])
+            output = self._part(x, partition.computed())
         else:
             output = self._routed(x)
         return self.view.after_down(output + self._rest(x), *args)
 
     def _routed(self, x: torch.Tensor) -> torch.Tensor:
-        """General, the pair's and the other languages' groups, each with the router's weights."""
-        partition, router = self.partition, self.router
-        general_in, specific_in = router.input_weights()
-        general_out, specific_out = router.output_weights(x)
-        specific = [g for g in partition.groups if g != "general" and partition.active(g)]
-        other = [g for g in partition.groups if not partition.active(g) and not partition.drop]
-        general = ["general"] if "general" in partition.groups else []
+        """General, the pair's and the other languages' neurons, with the router's weights."""
+        computed, active = self.partition.computed(), self.partition.active
+        general_in, specific_in = self.router.input_weights()
+        general_out, specific_out = self.router.output_weights(x)
+        general = [g for g in computed if g == "general"]
+        specific = [g for g in computed if g != "general" and active(g)]
         output = self._part(x if general_in == 1 else general_in * x, general, general_out)
         scaled = x if specific_in == 1 else specific_in * x
         output = output + self._part(scaled, specific, specific_out)
-        return output + self._part(x, other, frozen=True)
-
-    def _computed(self, group: str) -> bool:
-        return self.partition.active(group) or not self.partition.drop
+        return output + self._part(x, [g for g in computed if not active(g)], frozen=True)
 
     def _part(self, x, groups: Sequence[str], weight=None, frozen: bool = False) -> torch.Tensor:
         """What some groups of neurons add to the output, times `weight`; 0 for no groups."""
@@ -214,11 +211,10 @@ class LanderLayer(nn.Module, BaseTunerLayer):
         """{part: the groups' slices joined}. They are kept while no gradients are asked, as long as
         the slices stay what they were: decoding would join them at every token."""
         slices = self.slices
-        parts = list(dict.fromkeys(key.rpartition(":")[2] for key in slices))
-        found = {part: [slices[f"{group}:{part}"] for group in groups] for part in parts}
+        found = {part: [slices[f"{group}:{part}"] for group in groups] for part in self._parts}
         keep = not torch.is_grad_enabled() and not dist.is_initialized()
         if keep:
-            state = [(id(p), p._version) for tensors in found.values() for p in tensors]
+            state = [(p.data_ptr(), p._version) for tensors in found.values() for p in tensors]
             kept_state, kept = self._joined.get((self.adapter, groups, dtype), (None, None))
             if kept_state == state:
                 return kept
@@ -255,30 +251,25 @@ class LanderLayer(nn.Module, BaseTunerLayer):
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Write the tuned neurons into the base module (LanderTuner says when that is right)."""
         for name in check_adapters_to_merge(self, adapter_names):
-            if name not in self.partitions:
-                continue
-            values = self.lander_slices[name].values()
-            if safe_merge and not all(value.isfinite().all() for value in values):
+            slices = self.lander_slices[name] if name in self.lander_slices else {}
+            if safe_merge and not all(p.isfinite().all() for p in slices.values()):
                 raise ValueError(f"adapter {name!r} holds numbers that are not finite")
             if self.view.quantised:
-                self.view.dequantise(next(iter(values)).dtype)
-            index = torch.cat([*self.partitions[name].groups.values()])
-            base = self._weights()
-            self._before_merge[name] = {
-                part: weight[index].clone() for part, weight in base.items()
-            }
-            for key, value in self.lander_slices[name].items():
+                block = self.view.parent.named_parameters()
+                frozen = (p for key, p in block if "lander_" not in key and p.is_floating_point())
+                self.view.dequantise(next(frozen).dtype)
+            base, self._before_merge[name] = self._weights(), {}
+            for key, p in slices.items():
                 group, _, part = key.rpartition(":")
-                rows = value.T if part == "down" else value
-                base[part][self.partitions[name].groups[group]] = rows.to(base[part].dtype)
+                index, rows = self.partitions[name].groups[group], p.T if part == "down" else p
+                self._before_merge[name][part, group] = base[part][index].clone()
+                base[part][index] = rows.to(base[part].dtype)
             self.merged_adapters.append(name)
 
     @torch.no_grad()
     def unmerge(self) -> None:
         """Put the base's neurons back, bit by bit."""
         while self.merged_adapters:
-            name = self.merged_adapters.pop()
-            index = torch.cat([*self.partitions[name].groups.values()])
-            base = self._weights()
-            for part, weight in self._before_merge.pop(name).items():
-                base[part][index] = weight
+            name, base = self.merged_adapters.pop(), self._weights()
+            for (part, group), rows in self._before_merge.pop(name).items():
+                base[part][self.partitions[name].groups[group]] = rows
