@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import numpy as np
+import torch.nn.functional as F
 from sacrebleu.metrics import BLEU, CHRF
 from tqdm.auto import tqdm
 
@@ -28,7 +29,7 @@ from .corpus import (
     prompt_ids,
     texts,
 )
-from .hooks import evaluation_mode, n_tokens, read, sentence_losses
+from .hooks import evaluation_mode, n_tokens, read
 
 LANGUAGE_ID_ROWS = 1000  # enough to tell the languages apart; more only costs time
 ORDERS = (1, 2, 3, 4)  # of the n-grams that tell them apart
@@ -65,13 +66,14 @@ def translate(
     if hasattr(model, "set_pair"):
         model.set_pair(pair)
     sentences = [one_line(sentence) for sentence in sentences]
-    examples, lengths, outputs = [], [], [""] * len(sentences)
+    examples, lengths = [], []
     for sentence in sentences:
         text = prompt(sentence, pair, template, shots or ())
         examples.append({"input_ids": prompt_ids(tokenizer, text)})
         lengths.append(len(tokenizer(sentence, add_special_tokens=False)["input_ids"]))
     check_ids(model, examples, pair)
     options = {"do_sample": False, "num_beams": 1, "use_cache": True} | _stop_tokens(tokenizer)
+    outputs = [""] * len(sentences)
     bar = tqdm(total=len(sentences), desc=f"translate {pair}", disable=not progress, mininterval=1)
     with evaluation_mode(model), bar:
         for rows in batches(lengths, batch_size, key=int):
@@ -88,10 +90,12 @@ def translate(
 def _stop_tokens(tokenizer) -> dict:
     """Stop at EOS, and at a line break where it is one token: a base model goes on with the next
     example there."""
-    ids = tokenizer("\n", add_special_tokens=False)["input_ids"][-1:]
-    line_break = [i for i in ids if i != tokenizer.unk_token_id and tokenizer.decode([i]) == "\n"]
-    eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
-    stop = [i for i in dict.fromkeys([eos, *line_break]) if i is not None]
+    eos = tokenizer.eos_token_id
+    pad = tokenizer.pad_token_id
+    stop = [] if eos is None else [eos]
+    last = tokenizer("\n", add_special_tokens=False)["input_ids"][-1:]
+    if tokenizer.decode(last) == "\n" and last[0] not in (eos, tokenizer.unk_token_id):
+        stop += last
     return {"eos_token_id": stop or None, "pad_token_id": eos if pad is None else pad}
 
 
@@ -171,7 +175,8 @@ def draw_shots(corpus, test, pair: str, n: int, seed: int) -> list[tuple[str, st
         raise ValueError(f"n_shots={n} needs shots_from=, {needed}")
     check_pairs(corpus, [pair])
     source, target = parse_pair(pair)
-    tested, rows = set(texts(test, source)), zip(texts(corpus, source), texts(corpus, target))
+    tested = set(texts(test, source))
+    rows = zip(texts(corpus, source), texts(corpus, target))
     candidates = [row for row in rows if row[0] not in tested]
     if n > len(candidates):
         has = f"shots_from has only {len(candidates)} {pair} rows that are not in the test set"
@@ -202,7 +207,8 @@ def bleu_counts(metric: BLEU, hypotheses: Sequence[str], references: Sequence[st
 
 def bleu_of_sums(metric: BLEU, sums: np.ndarray) -> float:
     """Corpus BLEU, 0 … 100, of the summed rows [10] of `bleu_counts`."""
-    sums, method = sums.round().astype(int).tolist(), metric.smooth_method
+    sums = sums.round().astype(int).tolist()
+    method = metric.smooth_method
     return BLEU.compute_bleu(sums[:4], sums[4:8], *sums[8:], smooth_method=method).score
 
 
@@ -222,7 +228,10 @@ def perplexity(
     check_examples(model, {"the sentences": examples}, max_length)
 
     def loss(batch) -> float:
-        return sentence_losses(model, batch).sum().item()
+        ids, mask = batch["input_ids"][:, 1:], batch["attention_mask"][:, 1:]
+        logits = model(**batch, use_cache=False).logits[:, :-1].float().flatten(0, 1)
+        labels = ids.masked_fill(mask == 0, -100).flatten().to(logits.device)
+        return F.cross_entropy(logits, labels, reduction="sum").item()
 
     total = sum(value for _, value in read(model, tokenizer, examples, loss, batch_size=batch_size))
     return math.exp(total / sum(n_tokens(example) - 1 for example in examples))
@@ -256,5 +265,7 @@ class LanguageId:
 
     def __call__(self, text: str) -> str:
         """The likeliest language, the first of equals; unknown n-grams do not count."""
-        grams, known = self._grams(text), self.log_probability
-        return max(known, key=lambda lang: sum(known[lang].get(gram, 0.0) for gram in grams))
+        grams, scores = self._grams(text), {}
+        for lang, log_p in self.log_probability.items():
+            scores[lang] = sum(log_p.get(gram, 0.0) for gram in grams)
+        return max(scores, key=scores.get)

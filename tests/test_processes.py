@@ -116,8 +116,8 @@ def test_training_takes_the_same_way_at_equal_global_batch(both):
     one, two = (json.loads((out / "training.json").read_text())["loss"] for out in both.values())
     assert len(one) == 6 and one == pytest.approx(two, rel=1e-4) and one[-2] < one[0]
     close(
-        both[1] / "lander" / "lander_model.safetensors",
-        both[2] / "lander" / "lander_model.safetensors",
+        both[1] / "lander" / "adapter_model.safetensors",
+        both[2] / "lander" / "adapter_model.safetensors",
         1e-3,
     )
 
@@ -137,8 +137,8 @@ def test_a_run_goes_on_with_another_number_of_processes(both, folder, tmp_path, 
         json.loads((both[1] / "training.json").read_text())["loss"], rel=1e-4
     )
     close(
-        both[1] / "lander" / "lander_model.safetensors",
-        out / "lander" / "lander_model.safetensors",
+        both[1] / "lander" / "adapter_model.safetensors",
+        out / "lander" / "adapter_model.safetensors",
         1e-3,
     )
 
@@ -167,8 +167,8 @@ def test_fully_sharded_training_takes_the_same_way(both, folder, tmp_path):
     )
     assert sharded == pytest.approx(one, rel=1e-4)
     close(
-        both[1] / "lander" / "lander_model.safetensors",
-        out / "lander" / "lander_model.safetensors",
+        both[1] / "lander" / "adapter_model.safetensors",
+        out / "lander" / "adapter_model.safetensors",
         1e-3,
     )
     (last,) = out.glob("checkpoints/*/checkpoint-6")
@@ -176,7 +176,7 @@ def test_fully_sharded_training_takes_the_same_way(both, folder, tmp_path):
     shutil.rmtree(out / "lander")
     launch(folder, "finetune", out, 1)
     close(
-        both[1] / "lander" / "lander_model.safetensors",
-        out / "lander" / "lander_model.safetensors",
+        both[1] / "lander" / "adapter_model.safetensors",
+        out / "lander" / "adapter_model.safetensors",
         1e-3,
     )

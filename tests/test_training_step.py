@@ -3,6 +3,8 @@ states."""
 
 import contextlib
 import copy
+import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -161,6 +163,43 @@ def test_runs_of_one_session_may_differ_in_precision(bloom, tokenizer, corpus):
         for model in (half[1], baselines.full(twin))
     )
     assert again == other
+
+
+def test_fp16_scales_the_loss_and_a_checkpoint_holds_the_scale(bloom, tokenizer, corpus, tmp_path):
+    def run(precision, updates=4, **settings):
+        model = baselines.full(copy.deepcopy(bloom))
+        config = quick(mixed_precision=precision, updates=updates, save_every=2)
+        return finetune(model, tokenizer, corpus, PAIRS, config, **settings)["loss"], model
+
+    single, _ = run("no")
+    half, model = run("fp16", output_dir=tmp_path)
+    assert single != half == pytest.approx(single, rel=0.05)
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    content = json.loads((tmp_path / "checkpoint-2" / "state.json").read_text())
+    assert content["states"]["scaler"]["scale"] >= 1024
+    shutil.rmtree(tmp_path / "checkpoint-4")
+    again, resumed = run("fp16", output_dir=tmp_path)
+    assert again == half and same(state(model), state(resumed)) == []
+
+
+def test_one_process_patches_nothing_on_the_model(bloom, tokenizer, corpus):
+    before = set(vars(bloom))
+    finetune(bloom, tokenizer, corpus, PAIRS, quick(updates=1, mixed_precision="bf16"))
+    assert set(vars(bloom)) == before
+
+
+def test_an_adapters_config_tells_runs_apart(bloom, tokenizer, corpus, tmp_path):
+    """Its alpha changes the result and no shape; where its base lies changes nothing."""
+
+    def run(alpha, folder=None):
+        model = baselines.lora(copy.deepcopy(bloom), r=2, alpha=alpha, dropout=0.0)
+        model.peft_config["default"].base_model_name_or_path = folder
+        return finetune(model, tokenizer, corpus, PAIRS, config, output_dir=tmp_path)
+
+    config = quick(updates=2, save_every=1)
+    assert run(4) == run(4, "elsewhere")
+    with pytest.raises(ValueError, match="belongs to a run with other"):
+        run(8)
 
 
 def test_a_forward_of_its_own_survives_training(bloom, tokenizer, corpus):

@@ -54,8 +54,8 @@ def _checkpoints(output_dir) -> dict[int, Path]:
 
 
 def _tensors(run) -> dict[str, torch.Tensor]:
-    named = {f"parameters.{name}": p for name, p in run.parameters.items()}
-    return named | {f"original.{name}": p for name, p in run.original.items()}
+    named = {"parameters": run.parameters, "original": run.original}
+    return {f"{part}.{name}": p for part in named for name, p in named[part].items()}
 
 
 def save_checkpoint(output_dir, run, keep: int) -> None:

@@ -105,10 +105,9 @@ class TrainingRun:
         self.parameters = trainable(model)  # FSDP has put sharded ones in their place
         self.set_pair = getattr(model, "set_pair", lambda pair: None)
         self.device = input_device(model)
-        dtype = AUTOCAST[config.mixed_precision]
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
-        options = {"dtype": dtype, "enabled": dtype is not None}
-        self.autocast = functools.partial(torch.autocast, self.device.type, **options)
+        kind, dtype = self.device.type, AUTOCAST[config.mixed_precision]
+        self.scaler = torch.amp.GradScaler(kind, enabled=dtype == torch.float16)
+        self.autocast = functools.partial(torch.autocast, kind, dtype, enabled=dtype is not None)
 
     def train(self, resume: bool, callback: Callable[[int], None] | None) -> None:
         """Each update: choose the pair, add up gradients, clip, step; report, save."""
