@@ -1,0 +1,159 @@
+"""The house: who imports whom, what can be taken away, how dense and how long the code is."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from density import PACKAGE, core
+
+import lander_lite
+
+ROOT = PACKAGE.parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+TINY = {
+    "corpus.languages": "en,de",
+    "layers.max_sentences": 4,
+    "awareness.max_sentences": 4,
+    "finetune.updates": 2,
+    "finetune.batch_size": 2,
+    "finetune.rows_per_pair": 4,
+    "finetune.progress": "false",
+    "evaluate.max_sentences": 2,
+    "evaluate.max_new_tokens": 8,
+    "evaluate.bootstrap": 5,
+}
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of the package, to be changed, with the data beside it."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, tmp_path / "lander_lite", ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    (tmp_path / "sitecustomize.py").write_text(NOT_FROM_THE_CLONE)
+    return tmp_path
+
+
+# an editable installation finds in the clone what a copy of the package lacks
+NOT_FROM_THE_CLONE = """
+import sys
+sys.meta_path = [x for x in sys.meta_path if not getattr(x, "__module__", "").startswith("__edit")]
+"""
+
+
+def python(*arguments, cwd=ROOT):
+    """A Python process that finds the package in `cwd`; its result."""
+    environment = os.environ | {"PYTHONPATH": str(cwd), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+# ---------------------------------------------------------------- who imports whom
+def lint_imports(folder):
+    code = "import sys; from importlinter.cli import lint_imports_command as c; c(sys.argv[1:])"
+    return python("-c", code, "--no-cache", "--no-logo", cwd=folder)
+
+
+def test_imports_go_downwards(copy):
+    done = lint_imports(copy)
+    assert done.returncode == 0 and "1 kept, 0 broken" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    "file, line, broken",
+    [
+        ("blocks.py", "from .probes import switching", "blocks is not allowed to import"),
+        ("config.py", "from .tuner import config", "config is not allowed to import"),
+        ("training/kl.py", "from ..neighbours import lape", "training is not allowed to import"),
+        ("probes/gates.py", "from ..reproduction import lab", "probes is not allowed to import"),
+        ("reproduction/lab.py", "from ..course import plots", "reproduction is not allowed"),
+        ("new.py", "from . import io", "not listed as layers"),
+    ],
+)
+def test_a_planted_import_upwards_is_found(copy, file, line, broken):
+    path = copy / "lander_lite" / file
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    path.write_text(f"{text}\n\ndef planted():\n    {line}\n", encoding="utf-8")
+    done = lint_imports(copy)
+    shown = " ".join(done.stdout.split())
+    assert done.returncode == 1 and broken in shown, shown
+
+
+@pytest.mark.slow
+def test_the_command_line_reaches_for_reproduction_only_where_a_step_needs_it():
+    code = "import lander_lite.cli, lander_lite.pipeline, sys; print(*sys.modules)"
+    loaded = python("-c", code).stdout.split()
+    lower = ("reproduction", "course", "probes", "neighbours", "scale")
+    assert "lander_lite.pipeline" in loaded
+    assert not [
+        name for name in loaded if name.startswith(tuple(f"lander_lite.{x}" for x in lower))
+    ]
+
+
+@pytest.mark.slow
+def test_without_reproduction_and_course_the_module_works(copy):
+    for name in ("reproduction", "course"):
+        shutil.rmtree(copy / "lander_lite" / name)
+    settings = [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]
+    arguments = ["--profile", "tiny-bloom", "--pairs", "en-de,de-en", "--output-dir", "run"]
+    done = python("-m", "lander_lite", "run", *arguments, *settings, cwd=copy)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "before BLEU" in done.stdout and "after BLEU" in done.stdout
+    assert "en-de" in done.stdout and "mean" in done.stdout
+    results = json.loads((copy / "run" / "results.json").read_text(encoding="utf-8"))
+    assert results["after"]["de-en"]["n"] == 2
+    done = python("-m", "lander_lite", "plan", *arguments[:2], "--method", "lora", cwd=copy)
+    assert done.returncode == 2 and done.stderr.endswith("; there are landermt\n")
+
+
+# ---------------------------------------------------------------- python -OO
+def test_the_command_line_helps_without_docstrings():
+    done = python("-OO", "-m", "lander_lite", "--help")
+    plain = python("-m", "lander_lite", "--help")
+    assert done.returncode == 0 and done.stdout == plain.stdout
+    assert "categorize" in done.stdout and "--output-dir" in done.stdout
+
+
+# transformers and PEFT need their own docstrings to be imported, so only ours are left out
+WITHOUT_OUR_DOCSTRINGS = """
+from importlib.machinery import SourceFileLoader as Loader
+plain = Loader.get_code
+def get_code(self, name):
+    if name.split(".")[0] != "lander_lite":
+        return plain(self, name)
+    path = self.get_filename(name)
+    return compile(self.get_data(path), path, "exec", dont_inherit=True, optimize=2)
+Loader.get_code = get_code
+import lander_lite.config
+assert lander_lite.config.__doc__ is None
+"""
+SCORECARD = """
+from lander_lite.config import data_dir
+from lander_lite.reproduction.analyses import ANALYSES
+from lander_lite.reproduction.scorecard import as_markdown, scorecard
+print(*[f"{name}: {analysis.about}" for name, analysis in ANALYSES.items()], sep="\\n")
+rows = scorecard(data_dir() / "nothing")
+print(*[row.rule for row in rows], as_markdown(rows), sep="\\n")
+"""
+
+
+@pytest.mark.slow
+def test_rules_of_claims_and_analyses_are_no_docstrings():
+    without = python("-c", WITHOUT_OUR_DOCSTRINGS + SCORECARD)
+    assert without.returncode == 0, without.stderr[-2000:]
+    assert without.stdout == python("-c", SCORECARD).stdout and len(without.stdout) > 10000
+
+
+def test_the_package_reads_no_docstring():
+    readers = [path.name for path in FILES if "__doc__" in path.read_text(encoding="utf-8")]
+    assert not readers
+
+
+# ---------------------------------------------------------------- names
+def test_no_module_at_the_top_is_called_as_a_public_function_or_as_data():
+    modules = {path.stem for path in core()} | {path.parent.name for path in FILES} - {PACKAGE.name}
+    assert "config" in modules and not modules & {*lander_lite.__all__, "data"}
