@@ -30,6 +30,8 @@ bg Bulgarian, hu Hungarian, ca Catalan, eu Basque, gl Galician, ka Georgian, ne 
 LANGUAGE_NAMES = dict(entry.split() for entry in _NAMES.split(","))
 TEMPLATE = "{source_language}: {source}\n{target_language}:"  # the target follows as " " + text
 TOO_LONG = ("cut", "refuse")
+Corpus = Dataset | Mapping[str, Sequence[str]]
+Rows = Iterable[tuple[int, dict]]  # with their numbers, for messages
 
 
 def load_corpus(source, *, split: str = "train", languages: Sequence[str] | None = None) -> Dataset:
@@ -65,7 +67,7 @@ def load_corpus(source, *, split: str = "train", languages: Sequence[str] | None
     return _dataset(readers[path.suffix](path), languages, f"{path}, line")
 
 
-def _hub_rows(source: str, split: str) -> Iterable[tuple[int, dict]]:
+def _hub_rows(source: str, split: str) -> Rows:
     name, _, config = source.partition(":")
     if "/" not in source:  # every hub dataset has an owner, so a bare word is a missing file
         neither = "is no file or folder, and a hub id is owner/name"
@@ -77,7 +79,7 @@ def _hub_rows(source: str, split: str) -> Iterable[tuple[int, dict]]:
         raise FileNotFoundError(f"{source} is {neither}: {error}") from error
 
 
-def _tsv_rows(path: Path) -> Iterator[tuple[int, dict]]:
+def _tsv_rows(path: Path) -> Rows:
     (_, header), *lines = lines_of(path)
     codes = header.split("\t")
     if len(codes) < 2 or not all(re.fullmatch(r"[A-Za-z]{2,3}([_-]\w+)?", code) for code in codes):
@@ -91,7 +93,7 @@ def _tsv_rows(path: Path) -> Iterator[tuple[int, dict]]:
         yield number, {"translation": dict(zip(codes, columns))}
 
 
-def _text_rows(folder: Path, split: str, languages) -> Iterator[tuple[int, dict]]:
+def _text_rows(folder: Path, split: str, languages) -> Rows:
     code = re.compile(r"\.(?!txt|csv)[a-z]{2,3}([_-]\w+)?")
     found = [path for path in sorted(folder.glob(f"{split}.*")) if code.fullmatch(path.suffix)]
     files = {path.suffix[1:]: path for path in found}
@@ -118,7 +120,7 @@ def _text_rows(folder: Path, split: str, languages) -> Iterator[tuple[int, dict]
         yield number, {"translation": dict(zip(wanted, sentences))}
 
 
-def _dataset(rows: Iterable[tuple[int, dict]], languages, where: str) -> Dataset:
+def _dataset(rows: Rows, languages, where: str) -> Dataset:
     """Check every row and build the dataset; `where` and the row's number name it in errors."""
     expected, clean = list(languages or ()), []
     for number, row in rows:
@@ -174,12 +176,12 @@ def one_line(text: str) -> str:
     return " ".join(text.splitlines()).strip()
 
 
-def languages_of(corpus: Dataset | Mapping) -> list[str]:
+def languages_of(corpus: Corpus) -> list[str]:
     """The language codes of a parallel corpus, in the order of its rows, or of plain text."""
     return list(corpus if isinstance(corpus, Mapping) else corpus[0]["translation"])
 
 
-def texts(corpus: Dataset | Mapping, language: str) -> Sequence[str]:
+def texts(corpus: Corpus, language: str) -> Sequence[str]:
     """All sentences of one language, in order. Raises KeyError when the corpus lacks it."""
     if language not in languages_of(corpus):
         raise KeyError(f"the corpus has no {language!r}; it has {', '.join(languages_of(corpus))}")
@@ -188,7 +190,7 @@ def texts(corpus: Dataset | Mapping, language: str) -> Sequence[str]:
     return [row[language] for row in corpus["translation"]]
 
 
-def plain_text(corpus: Dataset | Mapping, language: str) -> list[str]:
+def plain_text(corpus: Corpus, language: str) -> list[str]:
     """The sentences of one language as a list. ValueError for none, or an empty one."""
     if language not in (known := languages_of(corpus)):
         wrong = f"{language!r} is neither a direction, such as en-de, nor a language of the corpus"
@@ -228,7 +230,7 @@ def check_pairs(corpus, pairs: Sequence[str], tokenizer=None, plain: bool = Fals
         _warn_of_unknown_tokens(corpus, directions, tokenizer)
 
 
-def check_data(corpus: Dataset | Mapping, pairs: Sequence[str], tokenizer=None) -> None:
+def check_data(corpus: Corpus, pairs: Sequence[str], tokenizer=None) -> None:
     """`check_pairs` for a list that may also hold bare codes, for plain text of one language."""
     check_pairs(corpus, pairs, tokenizer, plain=True)
 
@@ -236,9 +238,10 @@ def check_data(corpus: Dataset | Mapping, pairs: Sequence[str], tokenizer=None) 
 def _warn_of_unknown_tokens(corpus: Dataset, pairs: Sequence[str], tokenizer) -> None:
     sample = corpus.select(range(min(50, len(corpus))))
     for lang in dict.fromkeys(lang for pair in pairs for lang in parse_pair(pair)):
-        ids = [tokenizer(x, add_special_tokens=False)["input_ids"] for x in texts(sample, lang)]
-        unknown = sum(sentence.count(tokenizer.unk_token_id) for sentence in ids)
-        share = unknown / max(1, sum(map(len, ids)))
+        ids = []
+        for text in texts(sample, lang):
+            ids += tokenizer(text, add_special_tokens=False)["input_ids"]
+        share = ids.count(tokenizer.unk_token_id) / max(1, len(ids))
         if share > 0.1:
             lost = f"{share:.0%} of {lang} to its unknown token: its results will mean little"
             warnings.warn(f"the tokenizer maps {lost}", stacklevel=3)
@@ -277,7 +280,7 @@ def encode(
     template: str | None = None,
     max_length: int = 256,
     shots: Sequence[tuple[str, str]] = (),
-) -> dict[str, list[int]]:
+) -> dict:
     """One teacher-forced example: {"input_ids", "labels"}, both [length].
 
     Labels are -100 on the prompt, then the target and EOS. Prompt and " " + target are tokenised
@@ -310,7 +313,7 @@ def cut_ids(ids: list[int], max_length: int | None) -> dict:
     return {"input_ids": kept} | ({"cut": True} if len(kept) < len(ids) else {})
 
 
-def encode_text(tokenizer, sentence: str, max_length: int) -> dict[str, list[int]]:
+def encode_text(tokenizer, sentence: str, max_length: int) -> dict:
     """One sentence with EOS to be learned: {"input_ids", "labels"}, equal, [length <= max_length].
 
     The first token is learned only where the tokenizer puts BOS in front of it, for else nothing

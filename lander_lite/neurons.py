@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .awareness import AwarenessScores
 
 FORMAT = "lander_lite.NeuronSets/1"
+File = str | Path
 Sets = dict[int, Tensor]  # indices by layer
 CONTENT = ("layers", "languages", "d_ff", "model", "method", "provenance")  # kept as JSON
 
@@ -78,8 +79,10 @@ class NeuronSets:
     def _checked(self, name: str, sets: Mapping[int, Any]) -> Sets:
         """The sets of one name as sorted LongTensors, one per layer."""
         _check_known(f"the sets of '{name}'", sets, self.layers)
-        places = {layer: f"layer {layer}, '{name}'" for layer in self.layers}
-        return {layer: _sorted(sets.get(layer, []), self.d_ff, at) for layer, at in places.items()}
+        return {
+            layer: _sorted(sets.get(layer, []), self.d_ff, f"layer {layer}, '{name}'")
+            for layer in self.layers
+        }
 
     def _check_awareness(self, language: str, layer: int) -> None:
         scores = self.awareness.get(language, {}).get(layer)
@@ -188,18 +191,18 @@ class NeuronSets:
         sets = {"general": collect("general"), "specific": specific, "awareness": awareness or None}
         return cls(**sets, **content)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: File) -> None:
         """Write one safetensors file, atomically."""
         write_tensors(path, FORMAT, *self.as_tensors())
 
     @classmethod
-    def load(cls, path: str | Path) -> NeuronSets:
+    def load(cls, path: File) -> NeuronSets:
         """Read what `save` wrote. Raises FileNotFoundError; ValueError for any other file."""
         content, tensors = read_tensors(path, FORMAT)
         return cls.from_tensors(tensors, content)
 
     @classmethod
-    def from_lape_file(cls, path: str | Path, languages: Sequence[str], model=None) -> NeuronSets:
+    def from_lape_file(cls, path: File, languages: Sequence[str], model=None) -> NeuronSets:
         """Read LAPE's published format (Tang et al. 2024), without executing pickle code: a torch
         file, a list over languages of a list over layers of LongTensors. Nothing is general.
 
@@ -228,7 +231,7 @@ class NeuronSets:
             provenance={"file": Path(path).name},
         )
 
-    def to_lape_file(self, path: str | Path) -> None:
+    def to_lape_file(self, path: File) -> None:
         """Write LAPE's published format, atomically; it names neither languages nor model.
 
         Layers that the sets leave out are empty; where the model is unknown, the last layer of the
@@ -237,7 +240,8 @@ class NeuronSets:
         if any(len(indices) for indices in self.general.values()):
             remedy = "write sets.only(specific=True), or use save()"
             raise ValueError(f"LAPE's format has no place for general neurons: {remedy}.")
-        n_layers, empty = self.model.get("n_layers", self.layers[-1] + 1), torch.tensor([]).long()
+        n_layers = self.model.get("n_layers", self.layers[-1] + 1)
+        empty = torch.tensor([], dtype=torch.long)
         content = [
             [self.specific[language].get(layer, empty).clone() for layer in range(n_layers)]
             for language in self.languages
@@ -339,8 +343,9 @@ def categorize(
         # float: rounding in the 16th digit decides no tie
         order = phi.var(dim=0, unbiased=True).float().argsort(stable=True)
         cut = _floor(epsilon * len(order))
-        winner = phi[:, order[cut:]].argmax(dim=0)  # the first of equals
-        return order[:cut], [order[cut:][winner == language] for language in range(len(phi))]
+        rest = order[cut:]
+        winner = phi[:, rest].argmax(dim=0)  # the first of equals
+        return order[:cut], [rest[winner == language] for language in range(len(phi))]
 
     return _split_layers(scores, values, split, "variance", {"epsilon": epsilon, "normalize": how})
 
@@ -362,7 +367,8 @@ def xie_split(scores: AwarenessScores, rho: float = 0.7, k: float = 0.9) -> Neur
         order = phi.sum(dim=0).argsort(descending=True, stable=True)
         cut = _floor(rho * len(order))
         rest = order[cut:]
-        return order[:cut], [rest[row] for row in phi[:, rest] > k * phi[:, rest].amax(dim=0)]
+        chosen = phi[:, rest] > k * phi[:, rest].amax(dim=0)
+        return order[:cut], [rest[row] for row in chosen]
 
     return _split_layers(scores, normalized(scores, "raw"), split, "xie", {"rho": rho, "k": k})
 
