@@ -217,9 +217,15 @@ class Run:
 
     def translate(self, sentences: list[str], pair: str) -> list[str]:
         """Translations by the tuned model of this folder, or by the base model before tuning."""
-        e, template = self.config.evaluate, self.config.corpus.template
-        how = {"batch_size": e.batch_size, "max_new_tokens": e.max_new_tokens}
-        return translate(*(self.tuned or self.base), sentences, pair, template=template, **how)
+        c = self.config
+        return translate(
+            *(self.tuned or self.base),
+            sentences,
+            pair,
+            batch_size=c.evaluate.batch_size,
+            max_new_tokens=c.evaluate.max_new_tokens,
+            template=c.corpus.template,
+        )
 
 
 def corpora(config: LanderConfig) -> tuple:

@@ -1,4 +1,4 @@
-"""page.py: the report opens without a network, shows its formulas, and its lessons link to each
+"""report.py: the report opens without a network, shows its formulas, and its lessons link to each
 other."""
 
 import re
@@ -15,7 +15,8 @@ TEXT = """# 00 · First
 
 Of $x_i < y$, and $$\\Phi(i) = \\Big| \\frac{\\partial L}{\\partial h_i} \\Big|$$
 
-Next: [second](01_second.ipynb), [third](02_third.ipynb), [paper](https://arxiv.org/abs/2409.19523). It costs $5."""
+Next: [second](01_second.ipynb), [third](02_third.ipynb), [paper](https://arxiv.org/abs/2409.19523).
+It costs $5."""
 
 
 class Page(HTMLParser):

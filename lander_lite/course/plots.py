@@ -10,8 +10,14 @@ def panels(rows: int = 1, columns: int = 1, size: tuple[float, float] = (5, 3), 
     """plt.subplots with one size per panel and the lessons' resolution; returns (figure, axes)."""
     import matplotlib.pyplot as plt
 
-    figsize = (size[0] * columns, size[1] * rows)
-    return plt.subplots(rows, columns, figsize=figsize, dpi=80, layout="constrained", **options)
+    return plt.subplots(
+        rows,
+        columns,
+        figsize=(size[0] * columns, size[1] * rows),
+        dpi=80,
+        layout="constrained",
+        **options,
+    )
 
 
 def heatmap(
@@ -34,43 +40,62 @@ def heatmap(
     image = ax.imshow(values, aspect="auto", cmap=cmap, vmin=low, vmax=high)
     ax.set_xticks(range(len(columns)), columns)
     ax.set_yticks(range(len(rows)), rows)
-    centred = {"ha": "center", "va": "center", "fontsize": 8}
     for (row, column), value in np.ndenumerate(values):
         if np.isnan(value):
             continue
         red, green, blue, _ = image.cmap(image.norm(value))
         dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
-        ax.text(column, row, format(value, fmt), color="white" if dark else "black", **centred)
+        ax.text(
+            column,
+            row,
+            format(value, fmt),
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if dark else "black",
+        )
     ax.figure.colorbar(image, ax=ax, label=label)
 
 
 def layer_bars(ax, values, selected: Sequence[int], label: str) -> None:
     """One bar per block from block 1 on (block 0 has no score); the selected blocks in orange."""
     numbers = range(1, len(values) + 1)
-    colours = ["tab:orange" if block in selected else "lightgrey" for block in numbers]
-    ax.bar(numbers, [float(value) for value in values], color=colours)
+    ax.bar(
+        numbers,
+        [float(value) for value in values],
+        color=["tab:orange" if block in selected else "lightgrey" for block in numbers],
+    )
     ax.set_xticks(numbers)
     ax.set_xlabel("block")
     ax.set_ylabel(label)
 
 
-def _group(i: int, n_groups: int, n_labels: int) -> tuple[list[float], float]:
-    """(centres, width) of group i's bars, which stand side by side around 0, 1, …"""
+def _side_by_side(i: int, n_groups: int, n_labels: int) -> tuple[list[float], float]:
+    """(places, width) of group i's bars: the groups' bars stand side by side around 0, 1, …"""
     width = 0.8 / n_groups
-    return [label + (i - (n_groups - 1) / 2) * width for label in range(n_labels)], width
+    shift = (i - (n_groups - 1) / 2) * width
+    return [label + shift for label in range(n_labels)], width
 
 
 def bleu_bars(ax, results: dict[str, dict], pairs: Sequence[str]) -> None:
     """Grouped bars of BLEU per pair for named results of `evaluate`, with their intervals where
     there are some."""
     for i, (name, scores) in enumerate(results.items()):
-        centres, width = _group(i, len(results), len(pairs))
-        bleu = [scores[pair]["bleu"] for pair in pairs]
-        bounds = [scores[pair]["bleu_ci"] or (score, score) for pair, score in zip(pairs, bleu)]
-        below = [max(0, score - low) for score, (low, _) in zip(bleu, bounds)]
-        above = [max(0, high - score) for score, (_, high) in zip(bleu, bounds)]
-        thin = {"linewidth": 0.8}
-        ax.bar(centres, bleu, width, yerr=[below, above], capsize=2, error_kw=thin, label=name)
+        places, width = _side_by_side(i, len(results), len(pairs))
+        below, above, bleu = [], [], [scores[pair]["bleu"] for pair in pairs]
+        for pair, score in zip(pairs, bleu):
+            low, high = scores[pair]["bleu_ci"] or (score, score)
+            below.append(max(0, score - low))
+            above.append(max(0, high - score))
+        ax.bar(
+            places,
+            bleu,
+            width,
+            yerr=[below, above],
+            capsize=2,
+            error_kw={"linewidth": 0.8},
+            label=name,
+        )
     ax.set_xticks(range(len(pairs)), pairs)
     ax.set_xlabel("direction")
     ax.set_ylabel("BLEU")
@@ -100,14 +125,21 @@ def token_bars(
     colours: Sequence[str] | str = "tab:blue",
 ) -> None:
     """One bar per token, rising or falling from `reference` (dashed)."""
-    values, places = [float(value) for value in values], range(len(values))
-    ax.bar(places, [value - reference for value in values], bottom=reference, color=colours)
+    values = [float(value) for value in values]
+    ax.bar(
+        range(len(values)), [value - reference for value in values], bottom=reference, color=colours
+    )
     ax.axhline(reference, color="black", linestyle="--", linewidth=1)
     low, high = min([reference, *values]), max([reference, *values])
     margin = 0.1 * (high - low) or 0.01
     ax.set_ylim(low - margin, high + margin)
-    names = [token.strip() or "↵" for token in tokens]
-    ax.set_xticks(places, names, rotation=60, ha="right", fontsize=8)
+    ax.set_xticks(
+        range(len(values)),
+        [token.strip() or "↵" for token in tokens],
+        rotation=60,
+        ha="right",
+        fontsize=8,
+    )
     ax.set_ylabel(label)
 
 
@@ -116,7 +148,8 @@ def cross(ax, xs: Sequence[float], ys: Sequence[float], **options) -> None:
     (of one seed: the point alone)."""
     from ..reproduction.statistics import mean_interval
 
-    (x, _, left, right), (y, _, bottom, top) = mean_interval(xs), mean_interval(ys)
+    x, _, left, right = mean_interval(xs)
+    y, _, bottom, top = mean_interval(ys)
     if left is not None:
         faint = {"color": options.get("color"), "linewidth": 0.8, "alpha": 0.6}
         ax.plot([left, right], [y, y], **faint)
@@ -128,8 +161,9 @@ def interval_line(ax, table: dict, **options) -> None:
     """A line through means, their 95% intervals shaded. table: {x: {"mean", "interval"}}, as
     `results.by_setting` gives."""
     xs = [x for x, row in table.items() if row["mean"] is not None]
-    means = [table[x]["mean"] for x in xs]
-    (line,) = ax.plot(xs, means, **{"marker": "o", "markersize": 4, **options})
+    (line,) = ax.plot(
+        xs, [table[x]["mean"] for x in xs], **{"marker": "o", "markersize": 4, **options}
+    )
     known = [x for x in xs if table[x]["interval"]]
     if known:
         low, high = zip(*(table[x]["interval"] for x in known))
@@ -148,12 +182,18 @@ def grouped_bars(
     from ..reproduction.statistics import mean_interval
 
     for i, (name, columns) in enumerate(groups.items()):
-        centres, width = _group(i, len(groups), len(labels))
         found = [mean_interval(values) for values in columns]
-        means = [mean for mean, *_ in found]
         halves = [0 if low is None else mean - low for mean, _, low, _ in found]
-        style = {"error_kw": {"linewidth": 0.8}, "color": (colours or {}).get(name)}
-        ax.bar(centres, means, width, yerr=halves if any(halves) else None, label=name, **style)
+        places, width = _side_by_side(i, len(groups), len(labels))
+        ax.bar(
+            places,
+            [mean for mean, *_ in found],
+            width,
+            yerr=halves if any(halves) else None,
+            error_kw={"linewidth": 0.8},
+            label=name,
+            color=(colours or {}).get(name),
+        )
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_xticks(range(len(labels)), labels)
     ax.set_ylabel(label)
