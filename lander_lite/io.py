@@ -56,9 +56,8 @@ def write_tensors(path: str | Path, kind: str, tensors: Mapping[str, Tensor], co
         save_file(tensors, temporary, metadata=metadata)
 
 
-@contextmanager
-def open_tensors(path: str | Path) -> Iterator:
-    """A safetensors file, open for reading.
+def open_tensors(path: str | Path):
+    """A safetensors file, open for reading (safetensors.safe_open).
 
     Raises: FileNotFoundError; ValueError for a damaged file.
     """
@@ -67,8 +66,7 @@ def open_tensors(path: str | Path) -> Iterator:
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file {path}.")
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            yield file
+        return safe_open(path, framework="pt", device="cpu")
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}).") from error
 

@@ -18,6 +18,7 @@ from transformers import BloomConfig
 from lander_lite.blocks import feed_forwards, fingerprint
 from lander_lite.io import write_tensors
 from lander_lite.neurons import NeuronSets, random_neurons
+from lander_lite.scale.first_edition import load_first_edition
 from lander_lite.training.loop import finetune
 from lander_lite.tuner.model import LanderModel, LanderTuningConfig, get_lander_model
 
@@ -385,7 +386,7 @@ def test_files_of_two_saves_do_not_load(bloom, tmp_path, name):
     assert type(feed_forwards(base)[1].module).__name__ == "BloomMLP"
 
 
-def test_a_folder_of_the_first_edition_still_loads(model, tmp_path):
+def test_a_folder_of_the_first_edition_is_refused_with_how_to_convert_it(model, tmp_path):
     """One file that held slices, gates and sets under other names."""
     base = copy.deepcopy(model)
     lander = disturb(wrap(model, routing="learned"))
@@ -401,7 +402,9 @@ def test_a_folder_of_the_first_edition_still_loads(model, tmp_path):
     about |= {"base_model": config.base_fingerprint}
     path = tmp_path / "lander_model.safetensors"
     write_tensors(path, "lander_lite.LanderModel/1", tensors, about)
-    again = LanderModel.from_pretrained(base, tmp_path).set_pair("zh-en")
+    with pytest.raises(ValueError, match="load_first_edition and save it again"):
+        LanderModel.from_pretrained(base, tmp_path)
+    again = load_first_edition(base, tmp_path).set_pair("zh-en")
     assert torch.equal(logits(again), logits(lander.set_pair("zh-en")))
     again.save_pretrained(tmp_path / "new")
     assert {path.name for path in (tmp_path / "new").iterdir()} == FILES
