@@ -9,8 +9,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from lander_helpers import LAYERS, make_sets
 from peft import PeftModel
 
+from lander_lite.awareness import score_awareness
 from lander_lite.cli import main
 from lander_lite.config import LanderConfig
 from lander_lite.course import notebooks as runner
@@ -21,7 +23,7 @@ from lander_lite.neighbours.lape import lape
 from lander_lite.neurons import NeuronSets
 from lander_lite.pipeline import Run, corpora, pair_table, use_corpus
 from lander_lite.reproduction.tables import find_results
-from lander_lite.tuner.model import LanderModel
+from lander_lite.tuner.model import LanderModel, LanderTuningConfig, get_lander_model
 
 SETTINGS = {
     "finetune.updates": 2,
@@ -327,6 +329,19 @@ def test_an_explorer_draws_at_once_and_when_a_control_moves(monkeypatch, bloom, 
     heads = ["all pairs: the 2", *["de-en: the 2", "de-en: the 1", "de-en: the 1"]]
     blocks = [", ".join(map(str, found)) for found in chosen]
     assert titles == [f"{head} largest are blocks {text}" for head, text in zip(heads, blocks)]
+
+
+def test_every_explorer_shows_something(bloom, tokenizer, corpus, capsys):
+    scores = score_awareness(bloom, tokenizer, corpus, ["en", "de", "zh"], LAYERS, progress=False)
+    widgets.epsilon_explorer(scores)
+    lander = get_lander_model(bloom, LanderTuningConfig(make_sets(bloom), routing="learned"))
+    examples = {"en-de": [("he reads", "er liest"), ("the cat", "die Katze")]}
+    controls, _ = widgets.gate_explorer(lander, tokenizer, examples).children
+    controls.children[1].value = 1
+    assert capsys.readouterr().out.count("Figure(") == 3
+    controls, _ = widgets.playground(lander, tokenizer, ["en-de"], "he reads").children
+    controls.children[0].value = " "
+    assert capsys.readouterr().out.endswith("Type a sentence and press Enter.\n")
 
 
 def test_an_explorer_in_a_lesson_leaves_nothing_in_the_saved_file(tmp_path):
