@@ -10,7 +10,7 @@ from lander_helpers import quick
 
 from lander_lite.awareness import score_awareness
 from lander_lite.blocks import decoder_blocks
-from lander_lite.config import LanderConfig
+from lander_lite.config import LanderConfig, data_dir
 from lander_lite.layers import detect_layers
 from lander_lite.neurons import categorize
 from lander_lite.reproduction import specs as kinds
@@ -395,6 +395,17 @@ def test_grids_have_the_same_size_and_kinds_the_default_methods():
         len(specs_of(["k"], None, 1, config)) == 15
         and len(specs_of(["matrix"], None, 1, config)) == 31
     )
+
+
+@pytest.mark.parametrize("profile", ["tiny-bloom", "tiny-llama"])
+def test_the_stored_results_are_runs_of_todays_specs(profile):
+    """A file of another name would be made again."""
+    specs = specs_of(["all"], None, 3, LanderConfig.from_profile(profile))
+    tuned = {(spec.grid, spec.method) for spec in specs if METHODS[spec.method].build}
+    paths = {spec.path for spec in (*specs, *grid_specs(sorted(tuned)))}
+    folder = data_dir() / "results" / profile
+    stored = [path for path in folder.glob("*/*.json") if path.parent.name != "analysis"]
+    assert stored and {str(path.relative_to(folder)) for path in stored} <= paths
 
 
 def test_hypotheses_give_the_stored_score_again(config, tmp_path):

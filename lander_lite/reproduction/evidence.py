@@ -20,9 +20,7 @@ from .results import load_hypotheses, load_results
 from .statistics import bleu_rows, mean_interval, paired_bootstrap, with_interval
 
 SEEDS = 3  # with two seeds, Student's t makes an interval of ± 9 sd: it says nothing
-RESAMPLES = (
-    1000  # sacreBLEU's number; the ends of an interval move by a few hundredths of its width
-)
+RESAMPLES = 1000  # sacreBLEU's number; interval ends move by a few hundredths of its width
 
 
 class NotMeasured(Exception):
@@ -31,11 +29,9 @@ class NotMeasured(Exception):
 
 def bleu(run: dict, pairs: Sequence[str] | None = None) -> float:
     """Mean test BLEU over the directions of a run, or over some of them."""
-    return (
-        run["mean"]["bleu"]
-        if pairs is None
-        else float(np.mean([run["pairs"][pair]["bleu"] for pair in pairs]))
-    )
+    if pairs is None:
+        return run["mean"]["bleu"]
+    return float(np.mean([run["pairs"][pair]["bleu"] for pair in pairs]))
 
 
 @dataclass(frozen=True)
@@ -50,6 +46,7 @@ class Difference:
 
     @property
     def mean(self) -> float:
+        """Over seeds."""
         return mean_interval(self.values)[0]
 
     @property
@@ -61,8 +58,8 @@ class Difference:
     def interval(self) -> tuple[float, float]:
         """From the lower of the two lower ends to the higher of the two upper ends: zero lies
         outside if it lies outside of both."""
-        ends = [self.seeds, *([self.sentences] if self.sentences else [])]
-        return min(low for low, _ in ends), max(high for _, high in ends)
+        lows, highs = zip(*(x for x in (self.seeds, self.sentences) if x))
+        return min(lows), max(highs)
 
     @property
     def above(self) -> bool:
@@ -77,9 +74,11 @@ class Difference:
 
     @property
     def text(self) -> str:
+        """The mean with its interval, one digit each."""
         return self.shown(1)
 
     def shown(self, digits: int) -> str:
+        """The mean with its interval."""
         return with_interval(self.mean, *self.interval, f"+.{digits}f")
 
     def __str__(self) -> str:
@@ -110,11 +109,11 @@ class Study:
     ):
         self.folder, self.resamples, self._references = Path(folder), resamples, references or {}
         self._runs: dict[str, list[dict]] = {}
-        self._rows: dict[tuple, np.ndarray] = {}
+        self._rows: dict[tuple, dict[str, np.ndarray]] = {}
         self._store = self.folder / "analysis" / "bootstrap.json"
-        self.bootstraps = (
-            json.loads(self._store.read_text(encoding="utf-8")) if self._store.is_file() else {}
-        )
+        self.bootstraps = {}
+        if self._store.is_file():
+            self.bootstraps = json.loads(self._store.read_text(encoding="utf-8"))
 
     @property
     def name(self) -> str:
@@ -127,24 +126,15 @@ class Study:
         NotMeasured when there is none."""
         if kind not in self._runs:
             self._runs[kind] = load_results(self.folder, kind)
+        wanted = {"method": method, **settings} if method else settings
         found = [
             run
             for run in self._runs[kind]
-            if method in (None, run["method"])
-            and all(
-                run["settings"].get(key, run.get(key)) == value for key, value in settings.items()
-            )
+            if all(run["settings"].get(key, run.get(key)) == x for key, x in wanted.items())
         ]
         if not found:
-            raise NotMeasured(
-                " ".join(
-                    [
-                        kind + ":",
-                        method or "no results",
-                        *(f"{key}={value}" for key, value in settings.items()),
-                    ]
-                )
-            )
+            asked = [f"{key}={value}" for key, value in settings.items()]
+            raise NotMeasured(" ".join([f"{kind}:", method or "no results", *asked]))
         return found
 
     def values(
@@ -170,11 +160,10 @@ class Study:
     ) -> Difference:
         """Two methods by matched seeds alone: for kinds that store no translations. An untrained
         method's one run meets every seed."""
-        mine = self.values(kind, first, value, **settings)
-        other = self.values(kind, second, value, **(settings if METHODS[second].seeded else {}))
-        return minus(
-            second, mine, other if METHODS[second].seeded else dict.fromkeys(mine, other[0])
-        )
+        ours = self.values(kind, first, value, **settings)
+        if METHODS[second].seeded:
+            return minus(second, ours, self.values(kind, second, value, **settings))
+        return minus(second, ours, dict.fromkeys(ours, self.values(kind, second, value)[0]))
 
     def compare(self, first: str, second: str) -> Difference:
         """Two methods of kind main with both intervals: matched seeds, and paired bootstrap over
@@ -189,28 +178,23 @@ class Study:
         NotMeasured without stored translations; ValueError where they do not agree with the result
         files."""
         runs = {method: self.values("main", method) for method in (first, second)}
-        both = set.intersection(
-            *(set(mine) for method, mine in runs.items() if METHODS[method].seeded)
-        )
-        seeds = {method: sorted(both) if METHODS[method].seeded else [0] for method in runs}
+        seeded = [method for method in runs if METHODS[method].seeded]
+        common = sorted(set.intersection(*(set(runs[method]) for method in seeded)))
+        seeds = {method: common if method in seeded else [0] for method in runs}
         name, made_from = f"{first} - {second}", self._hash(seeds)
-        if self.bootstraps.get(name, {}).get("made_from") != made_from:
-            found = paired_bootstrap(
-                *(self.rows(method, seeds[method]) for method in runs), resamples=self.resamples
-            )["mean"]
-            stored = [np.mean([runs[method][seed] for seed in seeds[method]]) for method in runs]
-            if abs(found["delta"] - (stored[0] - stored[1])) > 0.01:
-                raise ValueError(
-                    f"{self.folder}: {name} is {found['delta']:.2f} BLEU by the stored "
-                    f"translations and "
-                    f"{stored[0] - stored[1]:.2f} by the result files; they belong to other runs "
-                    f"or other references"
-                )
-            rounded = {
-                key: [round(end, 4) for end in value] if key == "ci" else round(value, 4)
-                for key, value in found.items()
-            }
-            self.bootstraps[name] = rounded | {"resamples": self.resamples, "made_from": made_from}
+        if self.bootstraps.get(name, {}).get("made_from") == made_from:
+            return self.bootstraps[name]
+        rows = [self.rows(method, seeds[method]) for method in runs]
+        found = paired_bootstrap(*rows, resamples=self.resamples)["mean"]
+        means = [np.mean([runs[method][seed] for seed in seeds[method]]) for method in runs]
+        if abs(found["delta"] - (means[0] - means[1])) > 0.01:
+            raise ValueError(
+                f"{self.folder}: {name} is {found['delta']:.2f} BLEU by the stored translations "
+                f"and {means[0] - means[1]:.2f} by the result files; they belong to other runs or "
+                f"other references"
+            )
+        rounded = {key: np.round(value, 4).tolist() for key, value in found.items()}
+        self.bootstraps[name] = rounded | {"resamples": self.resamples, "made_from": made_from}
         return self.bootstraps[name]
 
     def rows(self, method: str, seeds: Sequence[int]) -> dict[str, list[np.ndarray]]:
@@ -223,10 +207,8 @@ class Study:
                     pair: bleu_rows(pair, lines, self._reference(pair)[: len(lines)])
                     for pair, lines in outputs.items()
                 }
-        return {
-            pair: [self._rows[method, seed][pair] for seed in seeds]
-            for pair in self._rows[method, seeds[0]]
-        }
+        by_seed = [self._rows[method, seed] for seed in seeds]
+        return {pair: [rows[pair] for rows in by_seed] for pair in by_seed[0]}
 
     def save_bootstraps(self) -> None:
         """Write analysis/bootstrap.json: later scorecards need no second of computing."""
@@ -244,11 +226,12 @@ class Study:
 
     def _hash(self, seeds: dict[str, list[int]]) -> str:
         digest = hashlib.sha256(str(self.resamples).encode())
-        for method, seed in ((method, seed) for method, mine in seeds.items() for seed in mine):
-            path = self.folder / "main" / f"{method}-seed{seed}.hypotheses.xz"
-            if not path.is_file():
-                raise NotMeasured(f"main: translations of {method}, seed {seed}")
-            digest.update(path.read_bytes())
+        for method, numbers in seeds.items():
+            for seed in numbers:
+                path = self.folder / "main" / f"{method}-seed{seed}.hypotheses.xz"
+                if not path.is_file():
+                    raise NotMeasured(f"main: translations of {method}, seed {seed}")
+                digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
 
 
@@ -287,6 +270,7 @@ def shown(part: dict, digits: int = 2) -> str:
 
 
 def listed(differences: Sequence[Difference]) -> str:
+    """Each with its name, mean and interval."""
     return "; ".join(map(str, differences))
 
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from ..awareness import AwarenessScores, score_awareness
@@ -57,79 +57,60 @@ class Lab:
         self.layers, self.scores = self._layers(), self._scores()
 
     def _layers(self) -> LayerScores:
-        c, path = self.config, self.folder / "layers.json"
-        if not path.exists():
-            layers = detect_layers(
+        def detect():
+            return detect_layers(
                 self.base,
                 self.tokenizer,
                 self.train,
-                c.corpus.pairs,
-                c.layers.k,
-                max_sentences=c.layers.max_sentences,
-                batch_size=c.layers.batch_size,
-                template=c.corpus.template,
-                method=c.layers.method,
+                self.config.corpus.pairs,
+                template=self.config.corpus.template,
                 progress=False,
+                **asdict(self.config.layers),
             )
-            layers.settings |= self._origin()
-            layers.save(path)
-        layers = LayerScores.load(path)
-        self._check(layers.settings, path)
-        return layers
+
+        return self._stored("layers.json", LayerScores, detect)
 
     def _scores(self) -> AwarenessScores:
-        c, path = self.config, self.folder / "scores.safetensors"
-        if not path.exists():
-            scores = score_awareness(
+        def score():
+            return score_awareness(
                 self.base,
                 self.tokenizer,
                 self.train,
                 self.languages,
                 range(self.n_layers),
-                text=c.awareness.text,
-                pre_activation=c.awareness.pre_activation,
-                max_sentences=c.awareness.max_sentences,
-                batch_size=c.awareness.batch_size,
                 progress=False,
+                **asdict(self.config.awareness),
             )
-            scores.settings |= self._origin()
-            scores.save(path)
-        scores = AwarenessScores.load(path)
-        self._check(scores.settings, path)
-        return scores
+
+        return self._stored("scores.safetensors", AwarenessScores, score)
 
     def lape(self, language: str) -> NeuronSets:
         """LAPE's sets of every language of the corpus, in all layers: so many neurons that tuning
         those of `language` trains at most 1% of the weights."""
-        path = self.folder / f"lape-{language}.safetensors"
-        if not path.exists():
+
+        def choose():
             counts = activation_counts(
                 self.base, self.tokenizer, self.train, self.languages, max_sentences=LAPE_SENTENCES
             )
-            sets = lape_from_counts(counts, top_rate=top_rate_for(counts, self.base, language))
-            sets.provenance |= self._origin()
-            sets.save(path)
-        sets = NeuronSets.load(path)
-        self._check(sets.provenance, path)
-        return sets
+            return lape_from_counts(counts, top_rate=top_rate_for(counts, self.base, language))
 
-    def _origin(self) -> dict:
-        layers, awareness = self.config.layers, self.config.awareness
-        asked = [
-            layers.method,
-            layers.max_sentences,
-            awareness.text,
-            awareness.pre_activation,
-            awareness.max_sentences,
-        ]
-        return {"corpus": self.corpus, "weights": self.model, "asked": asked}
+        return self._stored(f"lape-{language}.safetensors", NeuronSets, choose, "provenance")
 
-    def _check(self, settings: dict, path: Path) -> None:
-        remedy = (
-            f"remove the folder {self.folder} and run the study again, or choose another "
-            f"--output-dir"
-        )
-        refuse_other(settings, self._origin(), path, remedy)
+    def _stored(self, name: str, kind: type, make: Callable, notes: str = "settings"):
+        """What the folder has under this name, made now if it has nothing. notes: the attribute
+        that says what it was made from."""
+        path, layers, awareness = self.folder / name, self.config.layers, self.config.awareness
+        asked = [layers.method, layers.max_sentences]
+        asked += [awareness.text, awareness.pre_activation, awareness.max_sentences]
+        origin = {"corpus": self.corpus, "weights": self.model, "asked": asked}
+        if not path.exists():
+            made = make()
+            getattr(made, notes).update(origin)
+            made.save(path)
+        stored = kind.load(path)
+        remedy = f"remove the folder {self.folder} and run the study again, or choose another"
+        refuse_other(getattr(stored, notes), origin, path, f"{remedy} --output-dir")
+        return stored
 
     # ---- neuron sets
     def choose_layers(
@@ -172,8 +153,7 @@ class Lab:
 
     def kl_texts(self) -> list[str]:
         """Monolingual sentences of every language, for KL to the base model."""
-        sentences = (texts(self.train, language)[:KL_SENTENCES] for language in self.languages)
-        return [sentence for part in sentences for sentence in part]
+        return sum((texts(self.train, x)[:KL_SENTENCES] for x in self.languages), [])
 
     def calibration(self, name: str, seed: int) -> list | None:
         """Prompts to calibrate pruning on (`calibration_prompts`), of all directions and
@@ -238,6 +218,6 @@ def base_model(config: LanderConfig) -> tuple:
     that knows the sizes too."""
     if config.model == LanderConfig.from_profile(config.profile).model:
         return load_model(config.profile)
-    names = {field.name for field in fields(config.model)} - {"name_or_path", "architecture"}
-    options = {name: getattr(config.model, name) for name in names}
-    return load_model(config.model.name_or_path, **options)
+    options = asdict(config.model)
+    del options["architecture"]
+    return load_model(options.pop("name_or_path"), **options)

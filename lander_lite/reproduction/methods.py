@@ -50,7 +50,7 @@ class Method:
 
 
 # ---------------------------------------------------------------- ways to build a model
-def whole(tune: Callable) -> Callable:
+def _whole(tune: Callable) -> Callable:
     """`build` of a baseline that looks at the model alone: tune(model)."""
     return lambda model, lab, sets, seed: tune(model)
 
@@ -61,50 +61,48 @@ def budget(model: nn.Module, sets: NeuronSets) -> int:
     return sum(p.numel() for layer in sets.layers for p in views[layer].module.parameters())
 
 
-def adapter(model, lab, sets, seed):
+def _adapter(model, lab, sets, seed):
     return baselines.adapter(model, baselines.bottleneck_for(model, budget(model, sets)))
 
 
-def adapter_lora(model, lab, sets, seed, r: int = 16):
-    linears = [
-        module
-        for block in decoder_blocks(model)
-        for module in block.modules()
-        if isinstance(module, nn.Linear)
-    ]
+def _adapter_lora(model, lab, sets, seed, r: int = 16):
+    modules = nn.ModuleList(decoder_blocks(model)).modules()
+    linears = [module for module in modules if isinstance(module, nn.Linear)]
     low_rank = r * sum(linear.in_features + linear.out_features for linear in linears)
     rest = max(1, budget(model, sets) - low_rank)
     return baselines.adapter_lora(model, baselines.bottleneck_for(model, rest), r=r)
 
 
-def selected_layers(model, lab, sets, seed, whole_block: bool = False):
+def _selected_layers(model, lab, sets, seed, whole_block: bool = False):
     return baselines.layers(model, sets.layers, whole_block)
 
 
-def random_layers(model, lab, sets, seed, first: int = 0):
+def _random_layers(model, lab, sets, seed, first: int = 0):
     return baselines.random_layers(model, len(sets.layers), seed, first=first)
 
 
-def every_layer(model, lab, sets, seed):
+def _every_layer(model, lab, sets, seed):
     return baselines.layers(model, range(lab.n_layers))
 
 
-def selective(name: str, about: str, choose: Callable, routing: str = "none", **more) -> Method:
-    """A method that trains neurons of its own: choose(lab, sets, seed) -> NeuronSets."""
+def _as_given(lab, sets, seed):
+    return sets
+
+
+def _random(lab, sets, seed):
+    return random_neurons(sets, seed)
+
+
+def _selective(
+    name, about, choose: Callable = _as_given, routing="none", needs_scores=True, **more
+) -> Method:
+    """A method that trains neurons alone: choose(lab, sets, seed) -> NeuronSets."""
 
     def build(model, lab, sets, seed):
         chosen = choose(lab, sets, seed)
         return get_lander_model(model, LanderTuningConfig(neuron_sets=chosen, routing=routing))
 
-    return Method(name, about, build, quantisable=True, **{"needs_scores": True, **more})
-
-
-def as_given(lab, sets, seed):
-    return sets
-
-
-def random(lab, sets, seed):
-    return random_neurons(sets, seed)
+    return Method(name, about, build, needs_scores=needs_scores, quantisable=True, **more)
 
 
 # ---------------------------------------------------------------- the registry
@@ -113,93 +111,81 @@ UNTUNED = (
     Method("five-shot", "nothing; five examples in the prompt", shots=5),
 )
 BASELINES = (
-    Method("full", "every parameter", whole(baselines.full)),
+    Method("full", "every parameter", _whole(baselines.full)),
     Method(
         "full-kl",
         "every parameter, with KL to the base model on monolingual text",
-        whole(baselines.full),
+        _whole(baselines.full),
         kl=1.0,
     ),
-    Method("layers", "all of the selected layers' feed-forward blocks", selected_layers),
+    Method("layers", "all of the selected layers' feed-forward blocks", _selected_layers),
     Method(
         "layers-block",
         "the whole selected blocks, attention too",
-        partial(selected_layers, whole_block=True),
+        partial(_selected_layers, whole_block=True),
     ),
-    Method("random-layers", "feed-forward blocks of as many random layers", random_layers),
+    Method("random-layers", "feed-forward blocks of as many random layers", _random_layers),
     Method(
         "random-layers-above",
         "… of as many random layers, never the first, which RA can't choose",
-        partial(random_layers, first=1),
+        partial(_random_layers, first=1),
     ),
     Method(
         "adapter",
         "bottleneck adapters of about the same size after every feed-forward block",
-        adapter,
+        _adapter,
         quantisable=True,
     ),
-    Method("lora", "LoRA, rank 16, on every linear layer", whole(baselines.lora), quantisable=True),
+    Method(
+        "lora", "LoRA, rank 16, on every linear layer", _whole(baselines.lora), quantisable=True
+    ),
     Method(
         "adapter-lora",
         "LoRA, and adapters with the rest of the size",
-        adapter_lora,
+        _adapter_lora,
         quantisable=True,
     ),
     Method(
         "ia3",
         "IA3: a factor per key, value and feed-forward neuron",
-        whole(baselines.ia3),
+        _whole(baselines.ia3),
         scale=10.0,
         quantisable=True,
     ),
 )
 SELECTIVE = (
-    selective(
+    _selective(
         "specific-only",
         "LANDeRMT-LS: specific neurons alone",
         lambda lab, sets, seed: sets.only(specific=True),
     ),
-    selective(
+    _selective(
         "general-only",
         "LANDeRMT-LG: general neurons alone",
         lambda lab, sets, seed: sets.only(general=True),
     ),
-    selective("lander-none", "general and specific neurons, no router", as_given),
-    selective(
-        "lander-literal", "… with the router of eq. 6–8 as printed", as_given, routing="literal"
-    ),
-    selective(
+    _selective("lander-none", "general and specific neurons, no router"),
+    _selective("lander-literal", "… with the router of eq. 6–8 as printed", routing="literal"),
+    _selective(
         "lander-corrected",
         "… with its symbols un-swapped: LANDeRMT as we read it",
-        as_given,
         routing="corrected",
     ),
-    selective("lander-learned", "… with a learned gate per token", as_given, routing="learned"),
-    selective(
+    _selective("lander-learned", "… with a learned gate per token", routing="learned"),
+    _selective(
         "xie",
         "Xie et al.'s split of the same scores, no router",
         lambda lab, sets, seed: lab.xie(sets),
     ),
-    selective("random", "as many random neurons of the same layers, no router", random),
+    _selective("random", "as many random neurons of the same layers, no router", _random),
 )
+OF_LAPE = {"scale": 3.0, "plain_text": True, "needs_scores": False}
 SPARSE = (
-    selective(
-        "sparse",
-        "the language's own neurons by LAPE, at most 1% of the weights",
-        as_given,
-        scale=3.0,
-        plain_text=True,
-        needs_scores=False,
+    _selective(
+        "sparse", "the language's own neurons by LAPE, at most 1% of the weights", **OF_LAPE
     ),
-    selective(
-        "sparse-random",
-        "as many random neurons of the same layers",
-        random,
-        scale=3.0,
-        plain_text=True,
-        needs_scores=False,
-    ),
-    Method("ffn", "all feed-forward blocks", every_layer, plain_text=True),
+    _selective("sparse-random", "as many random neurons of the same layers", _random, **OF_LAPE),
+    Method("ffn", "all feed-forward blocks", _every_layer, plain_text=True),
 )
 PRUNING = (
     Method(

@@ -51,9 +51,9 @@ def run(lab: Lab, spec: Spec, chosen: dict | None, sentences: dict) -> dict:
     sets = lab.sets_of(spec)
     chosen = chosen or {"rate": None, "grid": {}}
     rate = spec.rate or chosen["rate"]
-    made = make(lab, spec, sets, rate)
+    made = _make(lab, spec, sets, rate)
     ready = time.time() - start
-    scores = translations(lab, spec, made.model, sentences)
+    scores = _translations(lab, spec, made.model, sentences)
     result = {
         "kind": spec.kind,
         "method": spec.method,
@@ -66,7 +66,7 @@ def run(lab: Lab, spec: Spec, chosen: dict | None, sentences: dict) -> dict:
         "grid": chosen["grid"],
         "updates": spec.updates(config) if method.build else 0,
         **made.details,
-        **measures(lab, spec, made.model, sets),
+        **_measures(lab, spec, made.model, sets),
         "loss": [round(x, 4) for x in made.losses[::10]],
         "curve": made.curve,
         "mean": scores.pop("mean"),
@@ -90,16 +90,16 @@ def run(lab: Lab, spec: Spec, chosen: dict | None, sentences: dict) -> dict:
 
 
 # ---------------------------------------------------------------- the model
-def make(lab: Lab, spec: Spec, sets: NeuronSets, rate: float | None) -> Made:
+def _make(lab: Lab, spec: Spec, sets: NeuronSets, rate: float | None) -> Made:
     """The model of a run, tuned, pruned, or as it is."""
     if METHODS[spec.method].build:
-        return tuned(lab, spec, sets, rate)
+        return _tuned(lab, spec, sets, rate)
     if METHODS[spec.method].prune:
-        return pruned(lab, spec, sets)
+        return _pruned(lab, spec, sets)
     return Made(lab.fresh())
 
 
-def tuned(lab: Lab, spec: Spec, sets: NeuronSets, rate: float) -> Made:
+def _tuned(lab: Lab, spec: Spec, sets: NeuronSets, rate: float) -> Made:
     """The base model, tuned stage by stage. A run that diverges ends there, and says so."""
     config, method, kind = lab.config, METHODS[spec.method], spec.definition
     stages, updates, points = spec.stages(config), spec.updates(config), spec.curve_points(config)
@@ -117,7 +117,7 @@ def tuned(lab: Lab, spec: Spec, sets: NeuronSets, rate: float) -> Made:
 
     def measure(update):
         if update in points:
-            made.curve.append(point(lab, spec, made.model, sets, update=update))
+            made.curve.append(_point(lab, spec, made.model, sets, update=update))
 
     # a curve's points are not in a checkpoint: such a run, half as long as others, starts again
     # when it was killed
@@ -135,7 +135,7 @@ def tuned(lab: Lab, spec: Spec, sets: NeuronSets, rate: float) -> Made:
             )["loss"]
             if kind.after_stages:
                 done = (number + 1) * updates // len(stages)
-                made.curve.append(point(lab, spec, made.model, sets, update=done))
+                made.curve.append(_point(lab, spec, made.model, sets, update=done))
     except FloatingPointError as error:
         made.details["diverged"] = str(error)
     if kind.plain_text and hasattr(made.model, "merge_and_unload"):
@@ -143,7 +143,7 @@ def tuned(lab: Lab, spec: Spec, sets: NeuronSets, rate: float) -> Made:
     return made
 
 
-def pruned(lab: Lab, spec: Spec, sets: NeuronSets) -> Made:
+def _pruned(lab: Lab, spec: Spec, sets: NeuronSets) -> Made:
     """The base model pruned to the highest of SPARSITIES; those below are points of the curve. The
     seed draws the calibration text."""
     metric, text = METHODS[spec.method].prune
@@ -154,13 +154,13 @@ def pruned(lab: Lab, spec: Spec, sets: NeuronSets) -> Made:
             lab.fresh(), lab.tokenizer, prompts, sparsity, metric, other=other, seed=spec.seed
         )
         if sparsity < SPARSITIES[-1]:
-            curve.append(point(lab, spec, model, sets, sparsity=sparsity))
+            curve.append(_point(lab, spec, model, sets, sparsity=sparsity))
     tokens = report["calibration_tokens"]
     return Made(model, [], curve, {"sparsity": sparsity, "calibration_tokens": tokens})
 
 
 # ---------------------------------------------------------------- measures
-def point(lab: Lab, spec: Spec, model, sets: NeuronSets, **at) -> dict:
+def _point(lab: Lab, spec: Spec, model, sets: NeuronSets, **at) -> dict:
     """A point of a curve, at an update or a sparsity: BLEU per pair on some test sentences, and the
     measures elsewhere."""
     pairs = spec.tested(lab.config)
@@ -169,7 +169,7 @@ def point(lab: Lab, spec: Spec, model, sets: NeuronSets, **at) -> dict:
     return {**at, "bleu": bleu, **lab.elsewhere(model, sets)}
 
 
-def translations(lab: Lab, spec: Spec, model, sentences: dict) -> dict:
+def _translations(lab: Lab, spec: Spec, model, sentences: dict) -> dict:
     """`evaluate` of a run's end, on valid for trials and else on test. Where its kind wants them,
     the translations are stored."""
     kind, pairs = spec.definition, spec.tested(lab.config)
@@ -185,22 +185,22 @@ def translations(lab: Lab, spec: Spec, model, sentences: dict) -> dict:
     )
     if kind.translations:
         hypotheses = {pair: scores[pair].pop("hypotheses") for pair in pairs}
-        write_hypotheses(lab.folder / spec.path, hypotheses)
+        _write_hypotheses(lab.folder / spec.path, hypotheses)
     return scores
 
 
-def measures(lab: Lab, spec: Spec, model, sets: NeuronSets) -> dict:
+def _measures(lab: Lab, spec: Spec, model, sets: NeuronSets) -> dict:
     """What a run is measured for besides translation."""
     kind, trained = spec.definition, spec.stages(lab.config)[0]
     if kind.on_valid:
         if not kind.plain_text:
             return {}
         return {"perplexity": per_language_perplexity(model, lab.tokenizer, lab.valid, trained)}
-    result = mechanics(lab, model, sets, trained[0]) if kind.plain_text else {}
+    result = _mechanics(lab, model, sets, trained[0]) if kind.plain_text else {}
     return result if METHODS[spec.method].shots else result | lab.elsewhere(model, sets)
 
 
-def mechanics(lab: Lab, model, sets: NeuronSets, language: str) -> dict:
+def _mechanics(lab: Lab, model, sets: NeuronSets, language: str) -> dict:
     """How far the weights of the language's neurons moved, and how alike its sentences and English
     ones look, layer by layer."""
     english, foreign = (texts(lab.test, x)[:ALIGNED] for x in ("en", language))
@@ -211,7 +211,7 @@ def mechanics(lab: Lab, model, sets: NeuronSets, language: str) -> dict:
 
 
 # ---------------------------------------------------------------- files, versions and memory
-def write_hypotheses(path: Path, hypotheses: dict[str, list[str]]) -> None:
+def _write_hypotheses(path: Path, hypotheses: dict[str, list[str]]) -> None:
     """The translations beside a result file, compressed: significance can be computed again without
     a model."""
     content = json.dumps(hypotheses, ensure_ascii=False).encode()

@@ -22,20 +22,13 @@ NOT_YET = "not measured yet"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One claim. paper: what it says, with table or figure. measured: our numbers with 95%
-    intervals. seeds: trainings, or blocks of sentences where nothing is trained. rule: how the
-    verdict is made. shown_in: the lesson's file and heading, FILE.ipynb#Heading."""
+class Row(Claim):
+    """A claim with its verdict. measured: our numbers with 95% intervals. seeds: trainings, or
+    blocks of sentences where nothing is trained. control: the claim's, and its numbers."""
 
-    id: str
-    claim: str
-    paper: str
     measured: str
     seeds: int
-    control: str
-    rule: str
     verdict: str
-    shown_in: str
 
 
 def scorecard(folder, second=None, claims: Sequence[Claim] = CLAIMS) -> list[Row]:
@@ -50,15 +43,14 @@ def scorecard(folder, second=None, claims: Sequence[Claim] = CLAIMS) -> list[Row
 
 def row(claim: Claim, study: Study, second: Study | None = None) -> Row:
     """The row of one claim."""
-    about = {name: text for name, text in vars(claim).items() if name != "function"}
     try:
         finding = claim.function(study, second)
     except NotMeasured as missing:
-        return Row(**about, measured=f"missing: {missing}", seeds=0, verdict=NOT_YET)
+        return Row(**vars(claim), measured=f"missing: {missing}", seeds=0, verdict=NOT_YET)
     failed = [part for part, met in finding.parts.items() if not met]
-    about["control"] += f": {finding.control}" if finding.control else ""
+    control = f"{claim.control}: {finding.control}" if finding.control else claim.control
     return Row(
-        **about,
+        **vars(claim) | {"control": control},
         measured=finding.measured + (f". **Not met:** {'; '.join(failed)}" if failed else ""),
         seeds=finding.seeds,
         verdict=VERDICTS[not failed if finding.parts else None],
@@ -123,12 +115,12 @@ def explanations(study: Study) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
-def scalars(study: Study, method: str) -> int:
+def _scalars(study: Study, method: str) -> int:
     """How many parameters a method trains."""
     return study.runs("main", method)[0].get("trainable", 0)
 
 
-def effect(study: Study, first: str, second: str) -> str:
+def _effect(study: Study, first: str, second: str) -> str:
     """What it changes to train `first` in place of `second`."""
     return gain_or_loss(study.difference("main", first, second))
 
@@ -141,14 +133,14 @@ def gain_or_loss(difference: Difference) -> str:
     return f"{difference.text} BLEU, {verdict}"
 
 
-def by_layers(study: Study) -> str:
-    share = scalars(study, "layers") / scalars(study, "full")
-    change = effect(study, "layers", "full")
+def _by_layers(study: Study) -> str:
+    share = _scalars(study, "layers") / _scalars(study, "full")
+    change = _effect(study, "layers", "full")
     return f"Only the selected layers: {change}, with {share:.0%} of the scalars."
 
 
-def by_union_of_sets(study: Study) -> str | None:
-    share = scalars(study, "lander-none") / scalars(study, "layers")
+def _by_union_of_sets(study: Study) -> str | None:
+    share = _scalars(study, "lander-none") / _scalars(study, "layers")
     if share <= 0.99:
         return None
     return (
@@ -158,20 +150,20 @@ def by_union_of_sets(study: Study) -> str | None:
     )
 
 
-def by_neurons(study: Study) -> str:
-    return f"Random neurons in place of the chosen ones: {effect(study, 'random', 'lander-none')}."
+def _by_neurons(study: Study) -> str:
+    return f"Random neurons in place of the chosen ones: {_effect(study, 'random', 'lander-none')}."
 
 
-def by_router(study: Study) -> str:
+def _by_router(study: Study) -> str:
     return (
-        f"The router: {effect(study, LANDER, 'lander-none')}. As printed: "
-        f"{effect(study, 'lander-literal', 'lander-none')}."
+        f"The router: {_effect(study, LANDER, 'lander-none')}. As printed: "
+        f"{_effect(study, 'lander-literal', 'lander-none')}."
     )
 
 
-def by_size(study: Study) -> str | None:
+def _by_size(study: Study) -> str | None:
     ahead = study.difference("main", "lora", LANDER)
-    lora, lander = scalars(study, "lora"), scalars(study, LANDER)
+    lora, lander = _scalars(study, "lora"), _scalars(study, LANDER)
     if lora >= lander or not ahead.above:
         return None
     return (
@@ -180,7 +172,7 @@ def by_size(study: Study) -> str | None:
     )
 
 
-def by_depth(study: Study) -> str:
+def _by_depth(study: Study) -> str:
     most = max(run["settings"]["k"] for run in study.runs("k", LANDER))
     few = len(study.runs("main", LANDER)[0]["layers"])
     deep, shallow = (study.values("k", LANDER, k=k, where="selected") for k in (most, few))
@@ -188,7 +180,7 @@ def by_depth(study: Study) -> str:
     return f"LANDeRMT in all {most} layers in place of {few}: {change}."
 
 
-def by_learning_rate(study: Study) -> str:
+def _by_learning_rate(study: Study) -> str:
     at_the_edge = []
     for method in dict.fromkeys(run["method"] for run in study.runs("main")):
         run = study.runs("main", method)[0]
@@ -202,13 +194,13 @@ def by_learning_rate(study: Study) -> str:
 
 
 EXPLANATIONS: tuple[Callable[[Study], str | None], ...] = (
-    by_layers,
-    by_union_of_sets,
-    by_neurons,
-    by_router,
-    by_size,
-    by_depth,
-    by_learning_rate,
+    _by_layers,
+    _by_union_of_sets,
+    _by_neurons,
+    _by_router,
+    _by_size,
+    _by_depth,
+    _by_learning_rate,
 )
 
 

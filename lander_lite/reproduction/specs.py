@@ -22,25 +22,27 @@ def low_resource() -> list[str]:
 
 
 # ---------------------------------------------------------------- kinds
-def all_together(config: LanderConfig, settings: dict) -> list[list[str]]:
-    return [config.corpus.pairs]
-
-
-def all_directions(config: LanderConfig) -> list[str]:
-    return config.corpus.pairs
-
-
-def and_low_resource(config: LanderConfig) -> list[str]:
-    return [*config.corpus.pairs, *low_resource()]
-
-
-def plain_text(config: LanderConfig, settings: dict) -> list[list[str]]:
+def _plain_text(config: LanderConfig, settings: dict) -> list[list[str]]:
     return [[LOW_RESOURCE]]
 
 
-def sweep(name: str, values: Sequence) -> list[dict]:
-    """Variants with one setting each."""
+def _and_low_resource(config: LanderConfig) -> list[str]:
+    return [*config.corpus.pairs, *low_resource()]
+
+
+def _sweep(name: str, values: Sequence) -> list[dict]:
     return [{"settings": ((name, value),)} for value in values]
+
+
+def _numbers_of_layers(config: LanderConfig) -> list[dict]:
+    n = config.model.architecture.get("num_hidden_layers", config.layers.k + 1)
+    places = [(k, "selected") for k in range(1, n + 1)] + [(k, "random") for k in range(1, n)]
+    return [{"settings": (("k", k), ("where", where))} for k, where in places]
+
+
+def _with_low_resource(config: LanderConfig) -> list[dict]:
+    languages = dict.fromkeys([*config.corpus.languages, LOW_RESOURCE])
+    return _sweep("languages", [tuple(languages)])
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,9 @@ class Kind:
 
     about: str
     methods: Sequence[str] = ()
-    stages: Callable[[LanderConfig, dict], list[list[str]]] = all_together
-    tested: Callable[[LanderConfig], list[str]] = all_directions
-    variants: Callable[[LanderConfig], list[dict]] = lambda config: [{}]
+    stages: Callable[[LanderConfig, dict], list[list[str]]] = lambda c, _: [c.corpus.pairs]
+    tested: Callable[[LanderConfig], list[str]] = lambda c: c.corpus.pairs
+    variants: Callable[[LanderConfig], list[dict]] = lambda c: [{}]
     share: float = 1.0
     sentences: int | None = 200
     curve: tuple[int, ...] = ()
@@ -69,18 +71,6 @@ class Kind:
     plain_text: bool = False
     prunes: bool = False
     translations: bool = False
-
-
-def numbers_of_layers(config: LanderConfig) -> list[dict]:
-    n = config.model.architecture.get("num_hidden_layers", config.layers.k + 1)
-    selected = [(k, "selected") for k in range(1, n + 1)]
-    random = [(k, "random") for k in range(1, n)]
-    return [{"settings": (("k", k), ("where", where))} for k, where in (*selected, *random)]
-
-
-def with_low_resource(config: LanderConfig) -> list[dict]:
-    languages = dict.fromkeys([*config.corpus.languages, LOW_RESOURCE])
-    return [{"settings": (("languages", tuple(languages)),)}]
 
 
 KINDS = {
@@ -93,17 +83,17 @@ KINDS = {
     "k": Kind(
         "LANDeRMT in 1 … all layers, chosen by RA and at random (fig. 10)",
         (LANDER,),
-        variants=numbers_of_layers,
+        variants=_numbers_of_layers,
     ),
     "epsilon": Kind(
         "LANDeRMT with ε from .75 to .95 (fig. 11)",
         (LANDER,),
-        variants=lambda config: sweep("epsilon", EPSILONS),
+        variants=lambda config: _sweep("epsilon", EPSILONS),
     ),
     "normalize": Kind(
         "scores raw, divided by the layer's mean, or by rank",
         (LANDER,),
-        variants=lambda config: sweep("normalize", ("raw", "layer_mean", "rank")),
+        variants=lambda config: _sweep("normalize", ("raw", "layer_mean", "rank")),
     ),
     "router": Kind(
         "routings × learning rates × seeds: is the router stable?",
@@ -114,7 +104,7 @@ KINDS = {
         "one direction trained, all measured (fig. 3)",
         ("zero-shot", "full", "lora", LANDER),
         stages=lambda config, settings: [[settings["pair"]] if settings else config.corpus.pairs],
-        variants=lambda config: sweep("pair", config.corpus.pairs),
+        variants=lambda config: _sweep("pair", config.corpus.pairs),
         share=0.5,
     ),
     "forgetting": Kind(
@@ -136,16 +126,16 @@ KINDS = {
         "the two directions of the low-resource language",
         ("zero-shot", "full", "layers", "lora", "random", "lander-none", LANDER),
         stages=lambda config, settings: [low_resource()],
-        tested=and_low_resource,
-        variants=with_low_resource,
+        tested=_and_low_resource,
+        variants=_with_low_resource,
         share=0.5,
     ),
     "sparse": Kind(
         "plain text of the low-resource language, for its own neurons and for others (arXiv "
         "2510.13580)",
         ("zero-shot", "full", "ffn", "lora", "ia3", "sparse-random", "sparse"),
-        stages=plain_text,
-        tested=and_low_resource,
+        stages=_plain_text,
+        tested=_and_low_resource,
         share=0.5,
         plain_text=True,
     ),
@@ -161,7 +151,7 @@ TRIALS = {
     "grid": Kind("learning rates on all directions", on_valid=True),
     "grid-sparse": Kind(
         "learning rates on plain text",
-        stages=plain_text,
+        stages=_plain_text,
         tested=lambda config: low_resource(),
         share=0.5,
         on_valid=True,
@@ -191,15 +181,12 @@ class Spec:
         return KINDS.get(self.kind) or TRIALS[self.kind]
 
     @property
-    def name(self) -> str:
-        """The file's, without its ending: languages are the kind's, and left out."""
+    def path(self) -> str:
+        """The result file, kind/name.json: languages are the kind's, and left out."""
         rate = [f"{self.rate:g}"] if self.rate else []
         settings = [f"{key}={value}" for key, value in self.settings if key != "languages"]
-        return "-".join([self.method, *rate, *settings, f"seed{self.seed}"])
-
-    @property
-    def path(self) -> str:
-        return f"{self.kind}/{self.name}.json"
+        name = "-".join([self.method, *rate, *settings, f"seed{self.seed}"])
+        return f"{self.kind}/{name}.json"
 
     @property
     def grid(self) -> str:
@@ -254,26 +241,24 @@ def specs_of(
 ) -> list[Spec]:
     """All runs of some kinds; "analysis" has none.
 
-    Raises:
-        ValueError: an unknown kind or method, a method of another kind, fewer than one seed.
+    Raises: ValueError for an unknown kind or method, a method of another kind, fewer than one seed.
     """
     kinds = list(KINDS) if list(kinds) == ["all"] else kinds
-    check_known("kind", kinds, KINDS | ANALYSIS)
-    check_known("method", methods or (), METHODS)
+    _check_known("kind", kinds, KINDS | ANALYSIS)
+    _check_known("method", methods or (), METHODS)
     if seeds < 1:
         raise ValueError(f"seeds = {seeds} must be at least 1")
     specs = []
     for name in kinds:
         kind = KINDS.get(name) or ANALYSIS[name]
         for method in methods or kind.methods:
-            check_fits(name, kind, method)
+            _check_fits(name, kind, method)
             if name in KINDS:
-                specs += specs_of_method(name, method, seeds, config)
+                specs += _specs_of_method(name, method, seeds, config)
     return specs
 
 
-def check_known(what: str, names: Sequence[str], known: dict) -> None:
-    """ValueError for a name that is not known."""
+def _check_known(what: str, names: Sequence[str], known: dict) -> None:
     for name in names:
         if name not in known:
             raise ValueError(
@@ -281,8 +266,7 @@ def check_known(what: str, names: Sequence[str], known: dict) -> None:
             )
 
 
-def check_fits(name: str, kind: Kind, method: str) -> None:
-    """ValueError for a method that is of another kind alone."""
+def _check_fits(name: str, kind: Kind, method: str) -> None:
     wanted = METHODS[method]
     if (wanted.plain_text and not kind.plain_text) or (wanted.prune and not kind.prunes):
         raise ValueError(
@@ -290,8 +274,7 @@ def check_fits(name: str, kind: Kind, method: str) -> None:
         )
 
 
-def specs_of_method(kind: str, method: str, seeds: int, config: LanderConfig) -> list[Spec]:
-    """One method's runs: every variant with every seed."""
+def _specs_of_method(kind: str, method: str, seeds: int, config: LanderConfig) -> list[Spec]:
     variants = KINDS[kind].variants(config) if METHODS[method].build else [{}]
     numbers = range(seeds if METHODS[method].seeded else 1)
     return [Spec(kind, method, seed, **variant) for seed in numbers for variant in variants]

@@ -4,6 +4,7 @@ of continual learning."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from sacrebleu.metrics import BLEU
@@ -18,17 +19,17 @@ def bleu_rows(pair: str, hypotheses: Sequence[str], references: Sequence[str]) -
     """The counts of one output that BLEU adds up, int [sentence, 10] (`evaluate.bleu_counts`);
     tokenizer `zh` into Chinese, 13a else.
 
-    Compute them once for a system that is compared with several others. Raises ValueError for lists
-    of different length or empty ones."""
+    Compute them once for a system that is compared with several others.
+
+    Raises: ValueError for lists of different length or empty ones.
+    """
     if len(hypotheses) != len(references) or not len(references):
         raise ValueError(
             f"{pair}: {len(hypotheses)} hypotheses for {len(references)} references; there must "
             f"be one each"
         )
-    target = parse_pair(pair)[1]
-    return bleu_counts(
-        BLEU(tokenize="zh" if target.startswith("zh") else "13a"), hypotheses, references
-    )
+    tokenizer = "zh" if parse_pair(pair)[1].startswith("zh") else "13a"
+    return bleu_counts(BLEU(tokenize=tokenizer), hypotheses, references)
 
 
 def paired_bootstrap(
@@ -53,36 +54,33 @@ def paired_bootstrap(
     twenty.
 
     Both are 1 for identical outputs (sacreBLEU's own > would give 1 / (B + 1)). None of this covers
-    the choice of training seeds; for that see `mean_interval`. Raises ValueError for other pairs,
-    no output, or outputs of other length than the references.
+    the choice of training seeds; for that see `mean_interval`.
+
+    Raises: ValueError for other pairs, no output, or outputs of other length than the references.
     """
     if set(first) != set(second) or not first:
         raise ValueError(
             f"both systems need the same pairs, not {', '.join(first) or 'none'} and "
             f"{', '.join(second) or 'none'}"
         )
-    weights, test, sampled = {}, {}, {}
+    differences = {}  # {pair: d on the test set, then on each resample}
     for pair in first:
-        systems = [_rows_per_seed(pair, system[pair], references) for system in (first, second)]
-        sizes = {len(rows) for system in systems for rows in system}
+        a, b = (_rows_per_seed(pair, system[pair], references) for system in (first, second))
+        sizes = sorted({len(rows) for rows in (*a, *b)})
         if len(sizes) != 1:
-            raise ValueError(
-                f"{pair}: outputs of {' and '.join(map(str, sorted(sizes)))} sentences cannot be "
-                f"compared"
-            )
-        n = sizes.pop()
-        if n not in weights:  # how often each resample draws each row, [resample, sentence]
-            draws = np.random.default_rng(seed).choice(n, size=(resamples, n), replace=True)
-            weights[n] = np.stack([np.bincount(draw, minlength=n) for draw in draws]).astype(float)
-        test[pair] = _mean_bleu(systems[0], np.ones((1, n))) - _mean_bleu(
-            systems[1], np.ones((1, n))
-        )
-        sampled[pair] = _mean_bleu(systems[0], weights[n]) - _mean_bleu(systems[1], weights[n])
-    results = {pair: _compare(test[pair].item(), sampled[pair]) for pair in first}
-    return {
-        **results,
-        "mean": _compare(float(np.mean([*test.values()])), np.mean([*sampled.values()], axis=0)),
-    }
+            numbers = " and ".join(map(str, sizes))
+            raise ValueError(f"{pair}: outputs of {numbers} sentences cannot be compared")
+        counts = _resamples(sizes[0], resamples, seed)
+        differences[pair] = _mean_bleu(a, counts) - _mean_bleu(b, counts)
+    differences["mean"] = np.mean([*differences.values()], axis=0)
+    return {name: _compare(float(d[0]), d[1:]) for name, d in differences.items()}
+
+
+@lru_cache(maxsize=1)
+def _resamples(n: int, resamples: int, seed: int) -> np.ndarray:
+    """How often the test set, and each resample, has each row: float [1 + resample, sentence]."""
+    draws = np.random.default_rng(seed).choice(n, size=(resamples, n), replace=True)
+    return np.stack([np.ones(n), *(np.bincount(draw, minlength=n) for draw in draws)])
 
 
 def _rows_per_seed(pair: str, outputs: Sequence, references) -> list[np.ndarray]:
@@ -98,24 +96,24 @@ def _rows_per_seed(pair: str, outputs: Sequence, references) -> list[np.ndarray]
     ]
 
 
-def _mean_bleu(outputs: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """BLEU averaged over seeds, [resample], when row i counts weights[:, i] times."""
+def _mean_bleu(outputs: list[np.ndarray], counts: np.ndarray) -> np.ndarray:
+    """BLEU averaged over seeds, [resample], when row i counts counts[:, i] times."""
     metric = BLEU()  # the sums are past tokenization
-    return np.mean(
-        [[bleu_of_sums(metric, sums) for sums in weights @ rows] for rows in outputs], axis=0
-    )
+    scores = [[bleu_of_sums(metric, sums) for sums in counts @ rows] for rows in outputs]
+    return np.mean(scores, axis=0)
 
 
 def _compare(delta: float, sampled: np.ndarray) -> dict:
-    size = np.abs(sampled)
-    share = {
-        "p": size - size.mean() >= abs(delta),
-        "p_two_sided": np.abs(sampled - sampled.mean()) >= abs(delta),
-    }
+    size, shifted = np.abs(sampled), np.abs(sampled - sampled.mean())
+
+    def p_value(hits):
+        return float(1 + hits.sum()) / (1 + len(sampled))
+
     return {
         "delta": delta,
         "ci": np.percentile(sampled, [2.5, 97.5]).tolist(),
-        **{name: float(1 + hits.sum()) / (1 + len(sampled)) for name, hits in share.items()},
+        "p": p_value(size - size.mean() >= abs(delta)),
+        "p_two_sided": p_value(shifted >= abs(delta)),
     }
 
 
@@ -126,8 +124,10 @@ def mean_interval(
     """(mean, sample standard deviation, low, high): mean ± t · sd / √n with Student's t of n - 1
     degrees of freedom.
 
-    For one value the last three are None. Raises ValueError for no value and a confidence outside 0
-    … 1."""
+    For one value the last three are None.
+
+    Raises: ValueError for no value and a confidence outside 0 … 1.
+    """
     if len(values) == 0 or not 0 < confidence < 1:
         raise ValueError(
             f"needs at least one value and a confidence between 0 and 1, not {len(values)} values "
@@ -166,8 +166,7 @@ def continual(R: Sequence[Sequence[float]], before: Sequence[float]) -> dict[str
     if R.ndim != 2 or R.shape[0] != R.shape[1] or len(R) < 2 or before.shape != R.shape[:1]:
         raise ValueError(
             f"R must be [stages, tasks] with as many stages as tasks, at least 2, and before "
-            f"[tasks]; "
-            f"they are {list(R.shape)} and {list(before.shape)}"
+            f"[tasks]; they are {list(R.shape)} and {list(before.shape)}"
         )
     last, learned = R[-1, :-1], R.diagonal()[:-1]
     return {
@@ -187,8 +186,10 @@ def at_equal_gain(
 
     A curve is a list of (gain, loss elsewhere) at growing numbers of updates, first (0, 0). Between
     two points both are taken as linear; points that fall short of an earlier gain do not count as
-    reaching it (running maximum). Raises ValueError for malformed curves and when no gain above 0
-    is common to both."""
+    reaching it (running maximum).
+
+    Raises: ValueError for malformed curves and when no gain above 0 is common to both.
+    """
     curves = [np.asarray(curve, dtype=float) for curve in (curve_a, curve_b)]
     for name, curve in zip("ab", curves):
         if curve.ndim != 2 or curve.shape[1] != 2 or curve[0].any() or not np.isfinite(curve).all():

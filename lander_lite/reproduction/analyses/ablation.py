@@ -25,7 +25,7 @@ ABLATED = 8  # sentences per language of such a draw
 NAMES = ("awareness", "awareness_of_other_sentences", "control_activation", "control_random")
 
 
-def ablation(lab: Lab) -> dict:
+def _ablation(lab: Lab) -> dict:
     generator = torch.Generator().manual_seed(0)
     correlations, ratios = single_neurons(lab, generator)
     awareness, _, activations, _ = correlations
@@ -159,5 +159,5 @@ ANALYSIS = Analysis(
     "ablation",
     "L3: does the score rank neurons as their removal does? One by one in all layers; then tenths "
     "of the selected layers together.",
-    ablation,
+    _ablation,
 )

@@ -25,7 +25,7 @@ LARGEST = 0.3  # of a block's features; arXiv 2409.16911
 PROMPTS = 20  # of a direction
 
 
-def features(lab: Lab) -> dict:
+def _features(lab: Lab) -> dict:
     config, train = lab.config.corpus, lab.train
     n = max(1, min(PROMPTS, len(train) // 8))
 
@@ -99,5 +99,5 @@ ANALYSIS = Analysis(
     "features",
     "P1: are some features large in translation and small in monolingual text? Top and bottom 30% "
     "of each block's features.",
-    features,
+    _features,
 )

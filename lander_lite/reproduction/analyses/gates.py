@@ -34,7 +34,7 @@ TOKENS = ("all", "prompt", "target", *CLASSES)  # the classes are those of targe
 HELD = ("constant", "prior")
 
 
-def gates(lab: Lab) -> dict:
+def _gates(lab: Lab) -> dict:
     config, sets, pairs = lab.config, lab.sets(), lab.config.corpus.pairs
     grid = rates(lab)
     rate = max(grid, key=grid.get) if grid else config.finetune.learning_rate
@@ -157,5 +157,5 @@ ANALYSIS = Analysis(
     "gates",
     "L9: how does the learned gate divide the weight, and does it matter that it looks at the "
     "token? Training as in the study.",
-    gates,
+    _gates,
 )

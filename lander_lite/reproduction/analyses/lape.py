@@ -13,7 +13,7 @@ from .switching import loss_changes
 TOP_RATE = 0.05  # arXiv 2510.13580
 
 
-def lape(lab: Lab) -> dict:
+def _lape(lab: Lab) -> dict:
     size = min(LAPE_SENTENCES, len(lab.train)) // 2
     parts = [lab.train.select(range(start, start + size)) for start in (0, size)]
     halves = [activation_counts(lab.base, lab.tokenizer, part, lab.languages) for part in parts]
@@ -51,5 +51,5 @@ ANALYSIS = Analysis(
     "lape",
     "S1: does LAPE find neurons of one language, and in few layers? Top rate 5%; loss change when "
     "a set is off, nats per token.",
-    lape,
+    _lape,
 )

@@ -16,7 +16,7 @@ from .shared import Analysis, interval, rank_correlations, sentence_blocks, spre
 SHUFFLES = 1000  # random orders of the layers
 
 
-def layers(lab: Lab) -> dict:
+def _layers(lab: Lab) -> dict:
     config, scores = lab.config, lab.layers
     k, n = config.layers.k, lab.n_layers - 1
     blocks = [
@@ -123,5 +123,5 @@ ANALYSIS = Analysis(
     "layers",
     "L1: do the same few layers change in all pairs? D (eq. 1) of the study's sentences, and of "
     "blocks of held-out ones.",
-    layers,
+    _layers,
 )

@@ -26,7 +26,7 @@ from .shared import BLOCKS, DRAWS, Analysis, by_language, interval, sentence_blo
 TOP, MINIMUM = 8, 3  # top tokens of a neuron; how often they must occur
 
 
-def profile(lab: Lab) -> dict:
+def _profile(lab: Lab) -> dict:
     sets = lab.sets()
     random = [random_neurons(sets, seed) for seed in range(DRAWS)]
     size = len(sentence_blocks(lab.valid)[0])
@@ -192,5 +192,5 @@ ANALYSIS = Analysis(
     "profile",
     "L13: what are the specific neurons? Classes of tokens, activation against gradient, top "
     "tokens, and the layers they lie in.",
-    profile,
+    _profile,
 )

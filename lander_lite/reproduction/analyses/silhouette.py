@@ -10,7 +10,7 @@ from ..lab import Lab
 from .shared import DRAWS, SENTENCES, Analysis, by_language, interval, sentence_blocks, spread
 
 
-def silhouette(lab: Lab) -> dict:
+def _silhouette(lab: Lab) -> dict:
     from sklearn.metrics import silhouette_score  # of the `notebooks` extra, and slow to import
 
     sets, generator = lab.sets(k=lab.n_layers), torch.Generator().manual_seed(0)
@@ -66,5 +66,5 @@ ANALYSIS = Analysis(
     "silhouette",
     "L4: do specific neurons tell languages apart? Silhouette, by language, of sentences' mean "
     "activations on sets of equal size.",
-    silhouette,
+    _silhouette,
 )

@@ -12,7 +12,7 @@ from ..lab import Lab
 from .shared import SEEDS, SENTENCES, Analysis, by_language, interval, sentence_blocks
 
 
-def switching(lab: Lab) -> dict:
+def _switching(lab: Lab) -> dict:
     return loss_changes(lab, lab.sets())
 
 
@@ -63,5 +63,5 @@ ANALYSIS = Analysis(
     "switching",
     "L5: does switching off a language's neurons hurt that language most? Loss change, nats per "
     "token.",
-    switching,
+    _switching,
 )

@@ -22,8 +22,7 @@ from ..specs import LANDER
 FORGETTERS = ("full", "lora", "full-kl")
 
 
-# ---------------------------------------------------------------- L11
-def helps_others(study, second):
+def _helps_others(study, second):
     runs = study.runs("matrix")
     pairs = [*study.runs("matrix", "zero-shot")[0]["pairs"]]
 
@@ -55,11 +54,10 @@ L11 = Claim(
     shown_in="06_forgetting.ipynb#The-stored-study:-one-direction-trained,-all-measured",
     rule="The mean BLEU change of the directions that were not trained, over all trained "
     "directions, has its interval over seeds above zero.",
-    function=helps_others,
+    function=_helps_others,
 )
 
 
-# ---------------------------------------------------------------- L12
 @dataclass(frozen=True)
 class Kept:
     """What LANDeRMT keeps beyond another method. by_updates, by_gain: {measure: loss of the other
@@ -71,6 +69,7 @@ class Kept:
 
     @property
     def bleu(self) -> list[Difference]:
+        """At equal updates, at equal gain, in a sequence."""
         return [self.by_updates["bleu"], self.by_gain["bleu"], self.backward]
 
     @property
@@ -80,7 +79,7 @@ class Kept:
         return [table[measure] for table in tables for measure in MEASURES if measure != "bleu"]
 
 
-def kept_beyond(study: Study, method: str) -> Kept:
+def _kept_beyond(study: Study, method: str) -> Kept:
     runs, before = study.runs("forgetting"), final_point(study.runs("forgetting", "zero-shot")[0])
 
     def lost(method, measure):
@@ -103,8 +102,8 @@ def kept_beyond(study: Study, method: str) -> Kept:
     return Kept(by_updates, by_gain, in_sequence)
 
 
-def forgets_less(study, second):
-    kept = {method: kept_beyond(study, method) for method in FORGETTERS}
+def _forgets_less(study, second):
+    kept = {method: _kept_beyond(study, method) for method in FORGETTERS}
     lines = []
     for method, found in kept.items():
         updates, gain, backward = (difference.text for difference in found.bleu)
@@ -134,7 +133,7 @@ L12 = Claim(
     "directions that were not trained, at equal updates and at equal gain, and its backward "
     "transfer in a sequence of five directions is higher; all intervals over seeds above zero. "
     "BLEU is the paper's own scope; perplexity and facts are told beside it.",
-    function=forgets_less,
+    function=_forgets_less,
 )
 
 

@@ -13,8 +13,7 @@ SAME = 0.8  # a rank correlation that calls two orders "the same"
 FEW = 2.0  # "change most": twice as much as the others
 
 
-# ---------------------------------------------------------------- L1
-def same_layers(study, second):
+def _same_layers(study, second):
     layers = study.analysis("layers")
     k, n, signed = layers["k"], len(layers["layers"]), layers["measures"]["signed"]
     correlation, share = signed["rank_correlation"], signed["share_of_change"]["held_out"]
@@ -50,12 +49,11 @@ L1 = Claim(
     "with its interval above shuffled layers; the k chosen layers change at least twice as much as "
     "the others, on held-out sentences; and the absolute change and the cosine, which cannot "
     "cancel, rank the layers alike (rank correlation with the signed change at least .5 each).",
-    function=same_layers,
+    function=_same_layers,
 )
 
 
-# ---------------------------------------------------------------- L2
-def few_layers(study, second):
+def _few_layers(study, second):
     def values(k, where="selected"):
         return study.values("k", LANDER, k=k, where=where)
 
@@ -87,7 +85,7 @@ L2 = Claim(
     rule="The best k is at most half of the layers; best k minus all layers has its interval over "
     "seeds above zero; so has RA's layers minus random layers at that k. The best k is picked on "
     "the same runs, which favours the claim.",
-    function=few_layers,
+    function=_few_layers,
 )
 
 

@@ -10,8 +10,7 @@ from ..specs import EPSILONS, LANDER
 AGREE = 0.5  # a rank correlation that calls two orders of the neurons alike
 
 
-# ---------------------------------------------------------------- L3
-def score_is_right(study, second):
+def _score_is_right(study, second):
     ablation = study.analysis("ablation")
     exact, tenths = ablation["rank_correlation_with_exact"], ablation["tenths"]
     to_random, to_activation = tenths["top_minus_random"], tenths["top_minus_top_by_activation"]
@@ -42,12 +41,11 @@ L3 = Claim(
     "interval above .5; TE ranks better than the activation in more than half of the cases; "
     "removing the tenth with the highest scores costs more than random tenths, and more than the "
     "highest tenth by activation (intervals above zero).",
-    function=score_is_right,
+    function=_score_is_right,
 )
 
 
-# ---------------------------------------------------------------- L4
-def sets_cluster(study, second):
+def _sets_cluster(study, second):
     silhouette = study.analysis("silhouette")
     specific, minus = silhouette["selected_layers"]["specific"], silhouette["specific_minus"]
     parts = {
@@ -71,12 +69,11 @@ L4 = Claim(
     shown_in="03_general_or_specific.ipynb#Do-specific-neurons-tell-languages-apart?",
     rule="Sentences cluster by language (silhouette, selected layers) better on specific neurons "
     "than on as many general ones, and than on as many random ones; intervals above zero.",
-    function=sets_cluster,
+    function=_sets_cluster,
 )
 
 
-# ---------------------------------------------------------------- L5
-def own_language_is_hurt(study, second):
+def _own_language_is_hurt(study, second):
     switching = study.analysis("switching")
     to_others, to_random = switching["own_minus_others"], switching["own_minus_random"]
     hurt, sets = len(switching["hurt_most"]), len(switching["sets"])
@@ -105,12 +102,11 @@ L5 = Claim(
     rule="The own language is hurt most for all sets but one at most; its loss rises more than the "
     "other languages' and more than with random sets (intervals above zero); and it does so by "
     "more than in any draw of random sets.",
-    function=own_language_is_hurt,
+    function=_own_language_is_hurt,
 )
 
 
-# ---------------------------------------------------------------- L6
-def epsilon(study, second):
+def _epsilon(study, second):
     scores = {value: study.values("epsilon", LANDER, epsilon=value) for value in EPSILONS}
     means = {value: np.mean([*bleu.values()]) for value, bleu in scores.items()}
     near = [minus(f"{value:g}", scores[0.9], scores[value]) for value in (0.85, 0.95)]
@@ -130,12 +126,11 @@ L6 = Claim(
     shown_in="03_general_or_specific.ipynb#The-stored-sweep:-translate-with-each-ε",
     rule=".9 has the highest mean of the five, and its differences from both neighbours, .85 and "
     ".95, have their intervals over seeds above zero.",
-    function=epsilon,
+    function=_epsilon,
 )
 
 
-# ---------------------------------------------------------------- L13
-def neurons_answer(study, second):
+def _neurons_answer(study, second):
     profile = study.analysis("profile")
     factors, tokens = profile["own_over_other_texts"], profile["top_tokens_in_own_texts"]
     awareness, activation = (
@@ -167,7 +162,7 @@ L13 = Claim(
     rule="On held-out sentences, the awareness and the activation of a language's neurons are "
     "higher in its own texts than in others', by a factor above 1 (interval) and above that of "
     "random sets; and more of their top tokens occur in own texts than with random sets.",
-    function=neurons_answer,
+    function=_neurons_answer,
 )
 
 

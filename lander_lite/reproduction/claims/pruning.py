@@ -33,8 +33,7 @@ def pruned_values(
     return study.values("prune", method, lambda run: value(pruned(run)[sparsity]))
 
 
-# ---------------------------------------------------------------- P1
-def features_stand_out(study, second):
+def _features_stand_out(study, second):
     features = study.analysis("features")
     by_layer = features["stand_out"]["mean"]
     shared, shared_by_chance = features["overlap"], features["control_overlap_same"]
@@ -62,12 +61,11 @@ P1 = Claim(
     rule="More features are among the largest 30% in translation and the smallest 30% in "
     "monolingual text than between two draws of translation prompts (mean over layers, interval "
     "above zero), and more than half of the layers have at least one.",
-    function=features_stand_out,
+    function=_features_stand_out,
 )
 
 
-# ---------------------------------------------------------------- P2
-def pruning_helps(study, second):
+def _pruning_helps(study, second):
     dense = recall(final_point(study.runs("prune", "zero-shot")[0]))
     scores = {
         sparsity: pruned_values(study, "wanda-translation", sparsity)
@@ -98,12 +96,11 @@ P2 = Claim(
     "facts recalled in languages other than English, calibrated on translation demonstrations, "
     "minus the dense model, and minus Wanda on random tokens, have their intervals over "
     "calibration seeds above zero.",
-    function=pruning_helps,
+    function=_pruning_helps,
 )
 
 
-# ---------------------------------------------------------------- P3
-def text_matters(study, second):
+def _text_matters(study, second):
     def values(method, value=recall):
         return pruned_values(study, method, HALF, value)
 
@@ -133,7 +130,7 @@ P3 = Claim(
     rule="At 50% sparsity, Wanda on translations recalls more facts in languages other than "
     "English than Wanda on monolingual, English and random text (intervals over calibration seeds "
     "above zero). Plain text is told beside it.",
-    function=text_matters,
+    function=_text_matters,
 )
 
 

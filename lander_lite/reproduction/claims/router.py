@@ -15,8 +15,7 @@ TIMES = 2.0  # F(6, 6) at 5% is 4.3: by chance, sds of 3 seeds × 3 rates differ
 WITHOUT = "lander-none"
 
 
-# ---------------------------------------------------------------- L9
-def router_matters(study, second):
+def _router_matters(study, second):
     gates = study.analysis("gates")
     constant = gates["learned_minus"]["control_constant"]
     seeds, sentences = constant["over_seeds"], constant["paired_bootstrap"]["ci"]
@@ -46,11 +45,10 @@ L9 = Claim(
     rule="The learned gate is better than the same gate held at its mean, and tuning with it is "
     "better than tuning the same neurons without a router: both intervals (over seeds and over "
     "test sentences) above zero, each time.",
-    function=router_matters,
+    function=_router_matters,
 )
 
 
-# ---------------------------------------------------------------- L10
 @dataclass(frozen=True)
 class Spread:
     """How far a method's runs lie apart. by_rate: BLEU's sd over seeds."""
@@ -61,6 +59,7 @@ class Spread:
 
     @property
     def pooled(self) -> float:
+        """The sd over seeds, over all rates."""
         return float(np.mean(np.square(self.by_rate)) ** 0.5)
 
     def __str__(self) -> str:
@@ -68,7 +67,7 @@ class Spread:
         return f"sd {self.pooled:.1f} ({rates}), {self.diverged} of {self.runs} runs diverged"
 
 
-def spread(study: Study, method: str) -> Spread:
+def _spread(study: Study, method: str) -> Spread:
     runs = study.runs("router", method)
     rates = sorted({run["learning_rate"] for run in runs})
     bleu = [[*study.values("router", method, learning_rate=rate).values()] for rate in rates]
@@ -78,9 +77,9 @@ def spread(study: Study, method: str) -> Spread:
     return Spread([float(np.std(values, ddof=1)) for values in bleu], diverged, len(runs))
 
 
-def stable(study, second):
+def _stable(study, second):
     methods = dict.fromkeys([LANDER, WITHOUT, *(run["method"] for run in study.runs("router"))])
-    spreads = {method: spread(study, method) for method in methods}
+    spreads = {method: _spread(study, method) for method in methods}
     seeds = min(found.runs // len(found.by_rate) for found in spreads.values())
     ours, without = spreads[LANDER], spreads.pop(WITHOUT)
     parts = {
@@ -99,7 +98,7 @@ L10 = Claim(
     shown_in="04_routing.ipynb#The-stored-study:-train-with-each-router",
     rule="No run of LANDeRMT diverged at any rate, and its sd over seeds, pooled over the rates, "
     "is less than twice that without a router. The other routers are told beside it.",
-    function=stable,
+    function=_stable,
 )
 
 

@@ -56,9 +56,8 @@ def others(point: dict) -> dict:
     return measures
 
 
-# ---------------------------------------------------------------- S1
 @on_both
-def finds_language_neurons(model: Study) -> Finding:
+def _finds_language_neurons(model: Study) -> Finding:
     lape = model.analysis("lape")
     to_others, to_random = lape["own_minus_others"], lape["own_minus_random"]
     shares = lape["share_of_layers"]
@@ -89,13 +88,12 @@ S1 = Claim(
     rule="On both models: switching a language's neurons off costs that language more than the "
     "others, and more than random neurons (intervals above zero), and a quarter of the layers "
     "holds at least half of the neurons.",
-    function=finds_language_neurons,
+    function=_finds_language_neurons,
 )
 
 
-# ---------------------------------------------------------------- S2
 @on_both
-def sparse_wins(model: Study) -> Finding:
+def _sparse_wins(model: Study) -> Finding:
     differences = {}
     for name, measure in MEASURES.items():
         ours = sparse_values(model, "sparse", measure)
@@ -123,13 +121,12 @@ S2 = Claim(
     rule="On both models and against each of the five: lower perplexity, higher BLEU into and out "
     "of the language, and more facts recalled in it, each with its interval over seeds on that "
     "side of zero.",
-    function=sparse_wins,
+    function=_sparse_wins,
 )
 
 
-# ---------------------------------------------------------------- S3
 @on_both
-def sparse_keeps(model: Study) -> Finding:
+def _sparse_keeps(model: Study) -> Finding:
     before = others(final_point(model.runs("sparse", "zero-shot")[0]))
     bleu_before = float(np.mean([*before["bleu"].values()]))
 
@@ -159,11 +156,10 @@ S3 = Claim(
     rule="On both models: the ten directions without the language keep nine tenths of the base "
     "model's BLEU (interval), and full tuning loses more BLEU, more in the other languages' "
     "perplexity and more of their facts (intervals over seeds above zero).",
-    function=sparse_keeps,
+    function=_sparse_keeps,
 )
 
 
-# ---------------------------------------------------------------- S4
 def down_minus_others(moved: dict) -> float:
     """Mean relative change of the down-projection minus that of the others."""
     down = [*moved["down"].values()]
@@ -182,7 +178,7 @@ def later_minus_earlier(moved: dict) -> float:
 
 
 @on_both
-def down_moves_most(model: Study) -> Finding:
+def _down_moves_most(model: Study) -> Finding:
     def measured(method, value):
         return minus("", model.values("sparse", method, lambda run: value(run["weight_change"])))
 
@@ -209,13 +205,12 @@ S4 = Claim(
     rule="On both models: the relative change of the down-projection minus that of the others, and "
     "that of the later half of the layers minus the earlier half, have their intervals over seeds "
     "above zero.",
-    function=down_moves_most,
+    function=_down_moves_most,
 )
 
 
-# ---------------------------------------------------------------- S5
 @on_both
-def aligns(model: Study) -> Finding:
+def _aligns(model: Study) -> Finding:
     before = model.runs("sparse", "zero-shot")[0]["alignment"]
 
     def rise(method, measure):
@@ -243,7 +238,7 @@ S5 = Claim(
     rule="On both models: parallel minus random cosine of the language with English, and linear "
     "CKA, mean over layers, rise from the base model to the tuned one (intervals over seeds above "
     "zero).",
-    function=aligns,
+    function=_aligns,
 )
 
 

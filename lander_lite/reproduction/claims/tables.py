@@ -14,8 +14,7 @@ ABLATIONS = ("layers", "specific-only", "general-only")  # Table 2
 CONTROLS = ("lander-none", "random")  # the rows that Table 2 lacks: no router; random neurons
 
 
-# ---------------------------------------------------------------- L7
-def beats_baselines(study, second):
+def _beats_baselines(study, second):
     differences = [study.compare(LANDER, name) for name in BASELINES]
     measured = f"LANDeRMT minus {listed(differences)}"
     return Finding(measured, superior(differences), len(differences[0].values))
@@ -29,12 +28,11 @@ L7 = Claim(
     shown_in="05_selective_finetuning.ipynb#Against-every-baseline",
     rule="LANDeRMT minus each of the six has both intervals above zero: Student's t over matched "
     "seeds, and paired bootstrap over test sentences.",
-    function=beats_baselines,
+    function=_beats_baselines,
 )
 
 
-# ---------------------------------------------------------------- L8
-def beats_ablations(study, second):
+def _beats_ablations(study, second):
     ablations = [study.compare(LANDER, name) for name in ABLATIONS]
     controls = [study.compare(LANDER, name) for name in CONTROLS]
     return Finding(
@@ -54,12 +52,11 @@ L8 = Claim(
     rule="LANDeRMT minus each of the three, and minus each of the two controls, has both intervals "
     "above zero, as in L7. Without the controls a win would show neither that the router nor that "
     "the choice of neurons causes it.",
-    function=beats_ablations,
+    function=_beats_ablations,
 )
 
 
-# ---------------------------------------------------------------- L14
-def holds_elsewhere(study, second):
+def _holds_elsewhere(study, second):
     if second is None:
         raise NotMeasured("a second architecture")
     baselines, ablations, controls = (
@@ -95,7 +92,7 @@ L14 = Claim(
     rule="L7 and L8 are reproduced on the second architecture by their own rules, and on the two "
     "directions of the low-resource language LANDeRMT minus each other method has its interval "
     "over seeds above zero.",
-    function=holds_elsewhere,
+    function=_holds_elsewhere,
 )
 
 
