@@ -1,11 +1,11 @@
 # make run        lessons 00-05, start to end, into runs/      make test       lint, unit tests, every notebook
 # make notebooks  execute the notebooks and save them in place  make study      every number behind the lessons (hours), into runs/study
-# make lint, make clean
+# make lint, make clean; make peft-versions: the tuner with the oldest and the newest PEFT that pyproject.toml allows
 # Needs git, make and Python >= 3.11; the network only to install. make PYTHON=/path/to/python chooses another Python;
 # make TORCH_INDEX=… takes torch from that package index (on Linux, the CPU build is much smaller).
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run study test lint notebooks clean
+.PHONY: run study test lint notebooks peft-versions clean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
@@ -51,6 +51,13 @@ test: lint
 
 notebooks: .venv/.installed
 	$(BIN)/python -m lander_lite.course.notebooks --in-place $(NOTEBOOKS)
+
+PEFT_RANGE := $(shell sed -n 's/.*"\(peft[^"]*\)".*/\1/p' pyproject.toml)
+PEFT_OLDEST := $(shell sed -n 's/.*"peft>=\([^,"]*\).*/\1/p' pyproject.toml)
+peft-versions: .venv/.installed
+	for wanted in "peft==$(PEFT_OLDEST)" "$(PEFT_RANGE)"; do \
+		rm -rf build/peft && $(PIP) -q --no-deps --target build/peft "$$wanted" && ls -d build/peft/peft-*.dist-info && \
+		PYTHONPATH=$(CURDIR)/build/peft $(BIN)/python -m pytest -q tests/test_peft.py || exit 1; done
 
 clean:
 	rm -rf runs build dist *.egg-info .pytest_cache .ruff_cache
