@@ -115,9 +115,9 @@ class TrainingRun:
         if resume and (latest := latest_checkpoint(self.output_dir)):
             load_checkpoint(latest, self)
         self.model.train()
-        options = {"total": config.updates, "disable": not config.progress, "mininterval": 1}
-        bar = tqdm(desc="finetune", initial=self.update, **options)
-        while self.update < config.updates:
+        options = {"total": config.updates, "initial": self.update, "disable": not config.progress}
+        bar = tqdm(range(self.update, config.updates), "finetune", mininterval=1, **options)
+        for _ in bar:
             self.pair = self.pairs[self.update % len(self.pairs)]
             self.set_pair(self.pair)
             losses = self.gradients()
@@ -126,7 +126,6 @@ class TrainingRun:
             for name, loss in losses.items():
                 self.log[name].append(loss)
             bar.set_postfix_str(f"{self.pair} loss {losses['loss']:.3f}", refresh=False)
-            bar.update()
             if callback:
                 with torch.no_grad(), torch.random.fork_rng(range(torch.cuda.device_count())):
                     callback(self.update)
@@ -137,8 +136,8 @@ class TrainingRun:
                 save_checkpoint(self.output_dir, self, config.keep)
 
     def gradients(self) -> dict[str, float]:
-        """Add up an update's gradients; its losses. Where memory runs out, start again with each
-        micro-batch in more parts: the gradients are the same."""
+        """Add up an update's gradients; returns its losses. Where memory runs out, start again
+        with each micro-batch in more parts: the gradients are the same."""
         while True:
             try:
                 losses = {"loss": self.label_gradients()}
@@ -155,7 +154,7 @@ class TrainingRun:
             )
 
     def label_gradients(self) -> float:
-        """The loss of an update: the mean over micro-batches of the mean over their labels."""
+        """An update's loss, the mean over micro-batches of the mean over their labels."""
         accumulation, total = self.config.accumulation, 0.0
         first = self.update // len(self.pairs) * accumulation
         for count in range(first, first + accumulation):
@@ -185,7 +184,7 @@ class TrainingRun:
         return [examples[row] for row in own_part(rows)]
 
     def backward(self, what: str, loss: torch.Tensor) -> float:
-        """Add a loss's gradients; its mean over processes."""
+        """Add a loss's gradients to what there is; the loss, its mean over processes."""
         value = mean_over_processes(loss)
         self.check_finite(what, value)
         self.scaler.scale(loss).backward()
@@ -257,13 +256,14 @@ def mean_over_processes(loss: torch.Tensor) -> float:
 # ------------------------ data: functions of (seed, pair, count) alone, so resuming needs no replay
 def pair_data(tokenizer, corpus, pair: str, config: FinetuneConfig, template) -> list[dict]:
     """The encoded rows that serve a pair or a language, the same for every method of a seed."""
-    corpus = corpus if "-" in pair else plain_text(corpus, pair)
-    order = torch.randperm(len(corpus), generator=generator(config.seed, pair, "rows"))
-    rows, length = order[: config.rows_per_pair].tolist(), config.max_length
-    if "-" not in pair:
-        return [encode_text(tokenizer, corpus[row], length) for row in rows]
+    plain = None if "-" in pair else plain_text(corpus, pair)
+    n = len(plain or corpus)
+    order = torch.randperm(n, generator=generator(config.seed, pair, "rows"))
+    rows = order[: config.rows_per_pair].tolist()
+    if plain:
+        return [encode_text(tokenizer, plain[row], config.max_length) for row in rows]
     source, target = parse_pair(pair)
-    options = {"template": template, "max_length": length}
+    options = {"template": template, "max_length": config.max_length}
     texts = corpus.select(rows)["translation"]
     return [encode(tokenizer, text[source], text[target], pair, **options) for text in texts]
 
@@ -292,5 +292,5 @@ def learning_rate_factor(step: int, config: FinetuneConfig) -> float:
     if step < warmup:
         return (step + 1) / warmup
     progress = (step - warmup) / max(1, config.updates - warmup)
-    factors = {"constant": 1.0, "linear": 1 - progress}
-    return factors.get(config.schedule, 0.5 * (1 + math.cos(math.pi * progress)))
+    cosine = 0.5 * (1 + math.cos(math.pi * progress))
+    return {"constant": 1.0, "linear": 1 - progress, "cosine": cosine}[config.schedule]
