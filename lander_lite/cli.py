@@ -142,18 +142,9 @@ def plan_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -
 
 
 def study_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -> None:
-    from .reproduction.study import FAST, FAST_UPDATES, study
-    from .reproduction.tables import study_table
+    from .reproduction import study
 
-    if options.fast:
-        config.finetune.updates = FAST_UPDATES
-    folder = Path(options.output_dir or f"runs/study/{config.profile}{'-fast' * options.fast}")
-    how = {name: getattr(options, name) for name in ("resume", "jobs", "hours")}
-    how |= FAST if options.fast else {"seeds": options.seeds}
-    methods, kinds = options.methods and options.methods.split(","), options.kinds.split(",")
-    results = study(config, methods, kinds=kinds, output_dir=folder, **how)
-    print(study_table([result for result in results if result["kind"] == "main"]))
-    print(f"results: {folder}")
+    study.study_step(config, options)
 
 
 def prune_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -> None:

@@ -28,6 +28,7 @@ from .methods import METHODS
 from .results import read_result
 from .runs import run
 from .specs import GRID, TRIALS, Spec, grid_specs, specs_of
+from .tables import study_table
 
 FAST_UPDATES = 40  # `make study FAST=1`: a look at the machinery
 FAST = {"seeds": 1, "grid": GRID[2:4], "valid_sentences": 20, "test_sentences": 40}
@@ -180,3 +181,24 @@ def _start(config, folder, threads):
 
 def _work(*task):
     return run(_lab, *task)
+
+
+# ---------------------------------------------------------------- on the command line
+def study_step(config: LanderConfig, options) -> None:
+    """`lander-lite study`: a study as the command line's flags (cli.FLAGS) want it, and its
+    table."""
+    if options.fast:
+        config.finetune.updates = FAST_UPDATES
+    folder = Path(options.output_dir or f"runs/study/{config.profile}{'-fast' * options.fast}")
+    results = study(
+        config,
+        options.methods and options.methods.split(","),
+        kinds=options.kinds.split(","),
+        output_dir=folder,
+        resume=options.resume,
+        jobs=options.jobs,
+        hours=options.hours,
+        **(FAST if options.fast else {"seeds": options.seeds}),
+    )
+    print(study_table([result for result in results if result["kind"] == "main"]))
+    print(f"results: {folder}")
