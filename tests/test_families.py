@@ -28,6 +28,7 @@ SMALL = {
     "bos_token_id": 1,
 }
 GATED = {**SMALL, "intermediate_size": 48, "num_key_value_heads": 2}
+SLIDING = ["sliding_attention", "full_attention"] * 2
 FAMILIES = {
     "bloom": (
         transformers.BloomConfig,
@@ -47,6 +48,13 @@ FAMILIES = {
     ),  # attention's inner width is 48, too
     "gemma": (transformers.GemmaConfig, {**GATED, "head_dim": 8}, 48, True),
     "gemma2": (transformers.Gemma2Config, {**GATED, "head_dim": 8}, 48, True),
+    "gemma3": (
+        transformers.Gemma3TextConfig,
+        {**GATED, "head_dim": 8, "sliding_window": 4, "layer_types": SLIDING},
+        48,
+        True,
+    ),
+    "olmo2": (transformers.Olmo2Config, GATED, 48, True),
     "gpt2": (
         transformers.GPT2Config,
         {"vocab_size": 512, "n_layer": 4, "n_head": 4, "n_embd": 32, "n_positions": 128},
@@ -301,6 +309,42 @@ def test_the_gate_is_found_by_what_the_module_computes(gate_first):
 def test_other_architectures_are_refused_with_what_was_looked_for(config, message):
     with pytest.raises(ValueError, match=message):
         feed_forwards(transformers.AutoModelForCausalLM.from_config(config))
+
+
+MORE = {
+    "bitnet": (transformers.BitNetConfig, GATED, "BitNetMLP"),  # a norm before down
+    "falcon-h1": (
+        transformers.FalconH1Config,
+        {**GATED, "mlp_multipliers": [0.5, 3.0], "mamba_d_ssm": 32, "mamba_n_heads": 4},
+        "FalconH1MLP",
+    ),
+    "gemma3n": (
+        transformers.Gemma3nTextConfig,
+        {
+            **GATED,
+            "intermediate_size": [48] * 4,
+            "head_dim": 8,
+            "vocab_size_per_layer_input": 512,
+            "hidden_size_per_layer_input": 8,
+            "activation_sparsity_pattern": [0.9, 0.9, 0.0, 0.0],
+            "num_kv_shared_layers": 0,
+            "laurel_rank": 4,
+        },
+        "Gemma3nTextMLP",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_networks_with_further_mathematics_are_refused_by_name(name):
+    """They have the form of a gated network, and would be wrapped into another function."""
+    config, sizes, kind = MORE[name]
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config(**sizes)).eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)  # else a norm's weight of 1 hides little
+    with pytest.raises(ValueError, match=f"\\({kind}\\) has the form, but computes another"):
+        feed_forwards(model)
 
 
 def test_a_dropout_inside_an_inline_network_is_refused():

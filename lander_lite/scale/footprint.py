@@ -1,252 +1,290 @@
-"""What backward needs of a forward pass, and how many operations a pass takes: the formulas of
-`plan`, by structure of a block.
+"""What a training step costs, counted on the model's own forward and backward pass over tensors
+that have shapes but no data (torch's FakeTensorMode).
 
-d: width of the residual stream; f = d_ff; a: bytes of an activation. Checked against the tensors
-    that autograd saves (tests/test_plan.py).
+Autograd saves in such a pass what it saves in a real one, and torch's FlopCounterMode counts the
+products of matrices. So every model that runs can be planned, whatever its norms, its attention and
+its activation function are. Rules of thumb, with d the width of the residual stream, f that of the
+feed-forward network and a bytes per activation; what is kept, is kept for each token:
+
+- a product x W keeps x, a · inputs bytes, if W is trained, and nothing if W is frozen;
+- a norm keeps its input: a · d bytes, or 4 · d where it computes in float32;
+- fused attention keeps queries, keys, values and its output, about a · 4 · d; attention that is not
+  fused keeps the probabilities of every head, too: heads · length · (4 + a);
+- an activation function keeps its input, a · f; a gated network 3 · a · f;
+- nothing is kept below the lowest part that is trained;
+- x W takes 2 operations per weight forward, 2 for the gradient of x and 2 for that of W.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from accelerate.utils import recursively_apply
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode  # documented, though its path is private
+from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from ..blocks import decoder_blocks, feed_forwards
-from ..config import LanderConfig
-from ..tuner.layer import PartitionedFFN
+from ..blocks import FeedForward, decoder_blocks, unwrap
 
-
-def trains(*modules) -> bool:
-    return any(
-        p.requires_grad for module in modules if module is not None for p in module.parameters()
-    )
-
-
-class Shape:
-    """The sizes and modules of the base model that the formulas need, taken before a method changes
-    it."""
-
-    def __init__(self, model: nn.Module, config: LanderConfig):
-        c = model.config
-        self.views, self.blocks = feed_forwards(model), decoder_blocks(model)
-        self.d, self.d_ff, self.heads = (
-            self.views[0].d_model,
-            self.views[0].d_ff,
-            c.num_attention_heads,
-        )
-        self.vocabulary = model.get_input_embeddings().weight.shape[0]
-        self.item = self.views[0].down.weight.element_size()
-        self.eager = c._attn_implementation == "eager"  # BLOOM has no other
-        self.linears = [
-            [
-                m
-                for n, m in block.named_modules()
-                if isinstance(m, nn.Linear) and not view.name.endswith(n.rpartition(".")[0])
-            ]
-            for block, view in zip(self.blocks, self.views)
-        ]
-        self.inner = {id(m) for block in self.blocks for m in block.modules()}
-        self.norms = [[m for m in block.modules() if is_norm(m)] for block in self.blocks]
-        self.outer = [m for m in model.modules() if is_norm(m) and id(m) not in self.inner]
-        self.rms = not isinstance(self.outer[-1], nn.LayerNorm)
-        self.quantised = {
-            id(m.weight) for part in self.blocks for m in part.modules() if isinstance(m, nn.Linear)
-        }
-        # 4 bits a weight and a float32 scale for each 64 of them (bitsandbytes' NF4); 8 bits
-        self.quantum = (
-            0.5 + 4 / 64 if config.model.load_in_4bit else 1 if config.model.load_in_8bit else None
-        )
+AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+LAYER_NUMBERS = ("layer_idx", "layer_number", "layer_id")  # attributes that tell alike blocks apart
 
 
-def is_norm(module: nn.Module) -> bool:
-    return not list(module.children()) and [
-        p.dim() for name, p in module.named_parameters() if name == "weight"
-    ] == [1]
+@dataclass
+class BlockFootprint:
+    """One decoder block. input, kept: bytes of the hidden states that it gets, and of all that
+    backward needs of it. forward, backward: operations. in_graph: whether backward comes to it."""
+
+    input: int
+    kept: int = 0
+    forward: float = 0.0
+    backward: float = 0.0
+    in_graph: bool = False
 
 
-# --------------------------------------------------- activations: bytes a token that backward needs
-def block_bytes(
-    s: Shape,
-    i: int,
-    block: nn.Module,
-    ffn: nn.Module,
-    graph: bool,
+@dataclass
+class Footprint:
+    """A forward and a backward pass. kept_outside, operations_outside: bytes that backward needs,
+    and operations, of what lies before and behind the blocks; the loss is left out.
+    with_gradient: the parameters that get one."""
+
+    blocks: list[BlockFootprint]
+    kept_outside: int
+    operations_outside: float
+    with_gradient: list[nn.Parameter]
+
+    def activations(self, checkpointing: bool = False) -> int:
+        """Bytes that are kept until backward. With checkpointing a block keeps its input alone."""
+        if checkpointing:
+            return self.kept_outside + sum(b.input for b in self.blocks if b.in_graph)
+        return self.kept_outside + sum(block.kept for block in self.blocks)
+
+    def largest_block(self) -> int:
+        """Bytes of one block for a moment, when checkpointing computes it again in backward."""
+        return max(block.kept for block in self.blocks)
+
+    def operations(self, checkpointing: bool = False) -> float:
+        """Operations of both passes; checkpointing adds a second forward pass of the blocks."""
+        total = self.operations_outside
+        for block in self.blocks:
+            total += block.forward + block.backward
+            if checkpointing and block.in_graph:
+                total += block.forward
+        return total
+
+
+# ---------------------------------------------------------------- as on a GPU
+def _attention_flops(query, key, value, *args, **kwargs):
+    return sdpa_flop_count(query, key, value)
+
+
+def _attention_backward_flops(gradient, query, key, value, *args, **kwargs):
+    return sdpa_backward_flop_count(gradient, query, key, value)
+
+
+FUSED_ATTENTION_FLOPS = {  # torch counts the GPU's kernels by itself, but not the CPU's
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
+}
+
+
+def _dropout(x, p: float = 0.5, training: bool = True, inplace: bool = False):
+    """A GPU keeps which numbers are dropped in one byte each; the CPU in x's own dtype."""
+    if training and p > 0:
+        x, _ = torch.native_dropout(x, p, True)
+    return x
+
+
+def _fused_attention(query, key, value, attn_mask=None, dropout_p=0.0, *args, **kwargs):
+    """A GPU's kernel keeps nothing of its dropout; the CPU's has none."""
+    return F.scaled_dot_product_attention(query, key, value, attn_mask, 0.0, *args, **kwargs)
+
+
+def _layer_norm(x, normalized_shape, weight=None, bias=None, eps: float = 1e-5):
+    """On a GPU autocast computes it in float32."""
+    if torch.is_autocast_enabled("cpu"):
+        x, weight, bias = (None if t is None else t.float() for t in (x, weight, bias))
+    return F.layer_norm(x, normalized_shape, weight, bias, eps)
+
+
+class GpuKernels(TorchFunctionMode):
+    """Lets a pass on the CPU keep what a GPU's kernels keep."""
+
+    replaced = {
+        F.dropout: _dropout,
+        F.scaled_dot_product_attention: _fused_attention,
+        F.layer_norm: _layer_norm,
+    }
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        function = self.replaced.get(function, function)
+        return function(*args, **(kwargs or {}))
+
+
+# ---------------------------------------------------------------- the count
+class Recorder:
+    """Counts, while a model runs, what autograd saves: each storage once, for the block that saved
+    it first, and none of the model's own.
+
+    Of blocks that are alike the first one is computed. The others give back what they get, and
+    count as much as the first."""
+
+    def __init__(self, tensors: Iterable[torch.Tensor]):
+        self.counter = FlopCounterMode(display=False, custom_mapping=FUSED_ATTENTION_FLOPS)
+        self.known = {id(t.untyped_storage()): t.untyped_storage() for t in tensors}
+        self.shared: set[int] = set()  # storages that one block gets and others get, too
+        self.kept_outside = 0
+        self.current: BlockFootprint | None = None
+        self.blocks: list[BlockFootprint] = []
+        self.computed: dict[tuple, tuple[nn.Module, BlockFootprint, tuple]] = {}
+        self.copies: list[tuple[nn.Module, nn.Module]] = []  # (a block, the one computed for it)
+        self.marks: list[tuple[BlockFootprint | None, float]] = []
+
+    def save(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Count a tensor that is kept for backward."""
+        storage = tensor.untyped_storage()
+        if id(storage) in self.known:
+            return tensor
+        self.known[id(storage)] = storage  # held, so that no id is used twice
+        if self.current is None or id(storage) in self.shared:
+            self.kept_outside += storage.nbytes()
+        else:
+            self.current.kept += storage.nbytes()
+        return tensor
+
+    def share(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Mark what all blocks get: masks and position embeddings."""
+        self.shared.add(id(tensor.untyped_storage()))
+        return tensor
+
+    def hold(self, module: nn.Module, args: tuple) -> tuple:
+        """A forward pre-hook: ask for the gradient of a layer's input, and keep that input."""
+        neurons = args[0] if args[0].requires_grad else args[0].detach().requires_grad_(True)
+        return (self.save(neurons), *args[1:])
+
+    def stand_in(self, block: nn.Module, likeness: tuple) -> Callable:
+        """What to call in place of a block's forward."""
+        compute = block.forward
+
+        def forward(hidden_states, *args, **kwargs):
+            key = (likeness, hidden_states.requires_grad, hidden_states.dtype)
+            if key in self.computed:
+                twin, counted, others = self.computed[key]
+                self.copies.append((block, twin))
+                self.blocks.append(counted)
+                return (hidden_states, *others) if others else hidden_states
+            recursively_apply(self.share, [args, kwargs])
+            counted = BlockFootprint(hidden_states.numel() * hidden_states.element_size())
+            self.blocks.append(counted)
+            self.current, before = counted, self.counter.get_total_flops()
+            output = compute(hidden_states, *args, **kwargs)
+            self.current, counted.forward = None, self.counter.get_total_flops() - before
+            hidden, others = (output[0], output[1:]) if isinstance(output, tuple) else (output, ())
+            self.computed[key] = block, counted, others
+            counted.in_graph = hidden.requires_grad
+            if counted.in_graph:
+                hidden.register_hook(lambda gradient: self.mark(counted))
+            return output
+
+        return forward
+
+    def mark(self, block: BlockFootprint | None) -> None:
+        """Backward comes to a block, or to its end: what it did since the last mark belongs to the
+        block there."""
+        done = self.counter.get_total_flops()
+        if self.marks:
+            last, before = self.marks[-1]
+            last.backward = done - before
+        self.marks.append((block, done))
+
+    def result(self, model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> Footprint:
+        """The counts, after backward."""
+        self.mark(None)
+        operations = self.counter.get_total_flops()
+        for _, block, _ in self.computed.values():
+            operations -= block.forward + block.backward
+        named = dict(model.named_parameters())
+        found = {id(p) for name, p in named.items() if tensors[name].grad is not None}
+        for block, twin in self.copies:
+            for p, q in zip(block.parameters(), twin.parameters()):
+                if id(q) in found:
+                    found.add(id(p))
+        with_gradient = [p for p in named.values() if id(p) in found]
+        return Footprint(self.blocks, self.kept_outside, operations, with_gradient)
+
+
+def footprint(
+    model: nn.Module,
+    batch: int,
     length: int,
-    a: int,
-    mixed: bool,
-) -> tuple[float, float]:
-    """(bytes per token, bytes whatever the number of tokens) that block i keeps for backward.
-    graph: its input needs a gradient. A product with a frozen weight keeps nothing of its input;
-    one with a trained weight keeps it."""
-    d, f, (first, second) = s.d, s.d_ff, s.norms[i]
-    *qkv, out = s.linears[i]
-    norm = (
-        4 if s.rms or mixed else a
-    )  # the norms' inputs; RMSNorm and mixed precision work in float32
-    added, fixed = addition_bytes(block, a), 0.0
-    attention = graph or trains(first, *qkv, out) or added > addition_bytes(ffn, a)
-    kept = added
-    if attention:
-        kept += norm * d * (graph or trains(first)) + d * (
-            s.item * (s.rms and trains(first)) + a * trains(*qkv)
-        )
-        if s.eager:  # queries, keys, values; the probabilities of every head in float32 and in `a`
-            kept += a * 3 * d + s.heads * length * (4 + (a if a < 4 else 0)) + a * d * trains(out)
-        else:  # fused: queries, keys, values, the output, a sum per head; no length x length
-            kept += (
-                a * 4 * d + 4 * s.heads
-            )  # keys and values are repeated for every head where heads share them
-    view = s.views[i]
-    kept += norm * d * (attention or trains(second)) + s.item * d * (s.rms and trains(second))
-    if isinstance(ffn, PartitionedFFN):
-        more, fixed = partitioned_bytes(s, ffn, attention, a)
-        kept += more
-    elif attention or trains(second, view.up, view.gate, view.down):
-        # act's input; with a gate also its output and its partner; and down's input, the product of
-        # the two, for down's own gradient
-        kept += a * (
-            f * (3 if view.gate else 1) + f * trains(view.down) + d * trains(view.up, view.gate)
-        )
-    return kept, fixed
+    positions: int,
+    mixed_precision: str = "no",
+    scored: Sequence[FeedForward] = (),
+) -> Footprint:
+    """Count a forward and a backward pass of a model that lies on the meta device.
+
+    Args:
+        model: a transformers model or one that a method made of it; its mode (training or not) and
+            its requires_grad stay as they are.
+        batch, length: rows, and tokens of a row.
+        positions: of a row, from its end, that get logits.
+        mixed_precision: "no", "bf16" or "fp16".
+        scored: feed-forward networks whose neurons' gradients are asked for, with all frozen.
+    """
+    dtype = AUTOCAST[mixed_precision]
+    parts = {id(view.parent) for view in scored}
+    with ExitStack() as stack:
+        stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        tensors = without_data(model)
+        recorder = Recorder(tensors.values())
+        for view in scored:
+            stack.callback(view.down.register_forward_pre_hook(recorder.hold).remove)
+        for block in decoder_blocks(model):
+            is_scored = any(id(part) in parts for part in block.modules())
+            block.forward = recorder.stand_in(block, (is_scored, *likeness(block)))
+            stack.callback(delattr, block, "forward")
+        stack.enter_context(recorder.counter)
+        stack.enter_context(GpuKernels())
+        inputs = model_inputs(model, batch, length, positions)
+        with (
+            torch.autograd.graph.saved_tensors_hooks(recorder.save, lambda tensor: tensor),
+            torch.autocast("cpu", dtype, enabled=dtype is not None),
+        ):
+            logits = functional_call(model, tensors, (), inputs).logits
+        logits.sum().backward()
+        return recorder.result(model, tensors)
 
 
-def partitioned_bytes(s: Shape, ffn: PartitionedFFN, graph: bool, a: int) -> tuple[float, float]:
-    """The same of a PartitionedFFN: its parts keep what a feed-forward block of their size keeps.
-    Weights of several slices are joined to one matrix (torch.cat), and backward keeps that copy."""
-    rows = (
-        3 if ffn.ffn.gate else 2
-    )  # matrices; also: tensors that a trained neuron keeps per token, less one if gated
-    count = {name: len(index) for name, index in ffn.groups.items()}
-    own = {name: n for name, n in count.items() if ffn.active(name)}
-    pair = [n for name, n in own.items() if name != "general"]
-    others = [] if ffn.drop else [n for name, n in count.items() if name not in own]
-    frozen = 0 if ffn.drop else sum(others) + ffn.n_rest
-    scaled = ffn.routing in ("literal", "corrected")  # each part has an input of its own, scaled
-    learned = ffn.routing == "learned"  # backward needs both parts' outputs
-    kept = a * (
-        sum(own.values()) * (4 if ffn.ffn.gate else 2)
-        + s.d * (2 if scaled else 1)
-        + 2 * s.d * learned
-    )
-    kept += a * frozen * (rows if ffn.ffn.gate else 1) * graph
-    copied = sum(pair) * (len(pair) > 1) + sum(others) * (len(others) > 1) * graph
-    return kept, a * copied * rows * s.d
+def without_data(model: nn.Module) -> dict[str, torch.Tensor]:
+    """{name: tensor on the CPU} of all parameters and buffers; call it in FakeTensorMode."""
+    tensors = {}
+    for name, t in [*model.named_parameters(), *model.named_buffers()]:
+        tensors[name] = torch.empty(t.shape, dtype=t.dtype, device="cpu")
+        tensors[name].requires_grad_(t.requires_grad)
+    return tensors
 
 
-def addition_bytes(block: nn.Module, a: int) -> float:
-    """Bytes per token of LoRA, adapters and IA3. LoRA: the input after dropout, dropout's mask (1
-    byte on a GPU; the CPU's takes a bytes) and r products; adapter: its input and twice its
-    bottleneck; IA3: what it scales."""
-    total = 0.0
+def likeness(block: nn.Module) -> tuple:
+    """Equal for two blocks that take the same memory and operations."""
+    parts = [(name, p.shape, p.dtype, p.requires_grad) for name, p in block.named_parameters()]
     for module in block.modules():
-        if hasattr(module, "lora_A") and module.lora_A:
-            total += sum(
-                (1 + a) * part.in_features + a * part.out_features
-                for part in module.lora_A.values()
-            )
-        elif hasattr(module, "ia3_l"):
-            total += a * sum(p.numel() for p in module.ia3_l.values())
-        elif type(module).__name__ == "Adapter":
-            total += a * (module.out_features + 2 * module.down.out_features)
-    return total
+        for key, value in vars(module).items():
+            if isinstance(value, (int, float, str)) and key not in LAYER_NUMBERS:
+                parts.append((type(module), key, value))
+    return tuple(parts)
 
 
-def kept_bytes(
-    s: Shape,
-    model: nn.Module,
-    batch: int,
-    length: int,
-    a: int,
-    mixed: bool,
-    checkpointing: bool,
-    start: int | None = None,
-) -> tuple[float, float]:
-    """(bytes that backward keeps of all blocks and norms, bytes of one block for a moment). Nothing
-    is kept below the lowest part that is trained. With checkpointing a block keeps its input alone
-    and is computed again when backward comes to it. start: a block from whose neurons gradients are
-    asked, though nothing is trained (scoring)."""
-    tokens, graph = batch * length, trains(model.get_input_embeddings())
-    stream = (
-        4 if mixed and (s.item == 4 or not s.rms) else a
-    )  # of the residual stream: under autocast LayerNorm's outputs are float32
-    kept = (
-        sum(4 if s.rms or mixed else a for norm in s.outer[:-1] if graph or trains(norm))
-        * s.d
-        * tokens
-    )
-    moment = 0.0
-    for i, (block, ffn) in enumerate(zip(s.blocks, current(s, model))):
-        per_token, fixed = block_bytes(s, i, block, ffn, graph, length, a, mixed)
-        graph = graph or trains(block) or i == start
-        kept += stream * s.d * tokens * graph if checkpointing else per_token * tokens + fixed
-        moment = max(moment, per_token * tokens + fixed) if checkpointing else 0.0
-    last = s.outer[-1]
-    return kept + tokens * s.d * (
-        (4 if s.rms or mixed else a) * graph + s.item * s.rms * trains(last)
-    ), moment
-
-
-def current(s: Shape, model: nn.Module) -> list[nn.Module]:
-    """The module that now stands where each feed-forward block was."""
-    return [model.get_submodule(view.name) for view in s.views]
-
-
-def block_flops(
-    s: Shape, i: int, block: nn.Module, ffn: nn.Module, length: int
-) -> tuple[float, float, float]:
-    """FLOPs per token of block i: (products with weights, products of attention, gradients of
-    weights), each forward once.
-
-    A weight matrix costs 2 operations per element, forward, for the gradient of its input, and for
-    its own gradient if it is trained.
-    Attention: 2 · length · d for the scores and as much for the mean of the values."""
-    elements = sum(p.numel() for p in block.parameters() if p.dim() == 2)
-    trained = sum(p.numel() for p in block.parameters() if p.dim() == 2 and p.requires_grad)
-    if isinstance(ffn, PartitionedFFN):
-        neuron = s.d * (3 if ffn.ffn.gate else 2)
-        slices = {name: len(index) * neuron for name, index in ffn.groups.items()}
-        own = sum(n for name, n in slices.items() if ffn.active(name))
-        elements += (own if ffn.drop else s.d_ff * neuron) - s.d_ff * neuron - sum(slices.values())
-        trained += own - sum(slices.values())
-    return 2.0 * elements, 4.0 * length * s.d, 2.0 * trained
-
-
-def pass_flops(
-    s: Shape,
-    model: nn.Module,
-    batch: int,
-    length: int,
-    labels: int,
-    backward: bool,
-    checkpointing: bool = False,
-    start: int | None = None,
-) -> float:
-    """FLOPs of one forward pass and, with backward, of going back to the lowest trained part: above
-    it as much again as forward for the products with weights, twice as much for attention (both
-    factors get a gradient), and the gradients of trained weights. Checkpointing
-    adds a second forward pass there. labels: positions with logits in a row (0: the output head
-    does not run)."""
-    graph, head = trains(model.get_input_embeddings()), 2.0 * s.vocabulary * s.d * labels
-    total = head * batch
-    if backward:
-        total += head * batch * (1 + trains(model.get_output_embeddings()))
-    for i, (block, ffn) in enumerate(zip(s.blocks, current(s, model))):
-        weights, attention, own = block_flops(s, i, block, ffn, length)
-        total += batch * length * (weights + attention)
-        if backward:
-            total += batch * length * (own + graph * (weights + 2 * attention))
-        graph = graph or trains(block) or i == start
-        if backward and checkpointing and graph:
-            total += batch * length * (weights + attention)
-    return total
-
-
-def autocast_bytes(s: Shape, model: nn.Module) -> float:
-    """Mixed precision makes 2-byte copies of float32 weights; backward keeps those of the head and
-    from the lowest trained block up."""
-    parts = list(zip(s.blocks, current(s, model)))
-    lowest = (
-        0
-        if trains(model.get_input_embeddings())
-        else next(i for i, (block, _) in enumerate(parts) if trains(block))
-    )
-    elements = sum(block_flops(s, i, *parts[i], 1)[0] / 2 for i in range(lowest, len(parts)))
-    return 2 * (elements + s.vocabulary * s.d)
+def model_inputs(model: nn.Module, batch: int, length: int, positions: int) -> dict:
+    """What a model is called with; call it in FakeTensorMode."""
+    ids = torch.zeros(batch, length, dtype=torch.long)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
+    if "logits_to_keep" in inspect.signature(type(unwrap(model)).forward).parameters:
+        inputs["logits_to_keep"] = positions
+    return inputs

@@ -2,30 +2,30 @@
 loaded.
 
 The architecture and the method are built on torch's meta device, where tensors have shapes but no
-data, so that parameter counts are exact. Activations and FLOPs follow formulas, which stand beside
-the code. Sizes that are known only after detection and scoring are assumed: the selected layers are
-blocks 1 … k (the worst case: everything above the lowest one is kept), and the languages share the
-specific neurons
-evenly. Units: bytes (1 GB = 10^9), floating-point operations (a multiplication and an addition are
-    2).
+data, so that parameter counts are exact; `footprint` counts what backward keeps, and operations.
+Sizes that are known only after detection and scoring are assumed: the selected layers are blocks
+1 … k (the worst case: everything above the lowest one is kept), and the languages share the
+specific neurons evenly. Units: bytes (1 GB = 10^9), floating-point operations (a multiplication and
+an addition are 2).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
 
-from ..blocks import feed_forwards, fingerprint, unwrap
+from ..blocks import decoder_blocks, feed_forwards, fingerprint
 from ..config import LanderConfig, nearest
 from ..model import model_source, random_model
 from ..neurons import NeuronSets
-from ..reproduction.methods import METHODS, TUNED
-from ..tuner.layer import PartitionedFFN
-from .footprint import Shape, autocast_bytes, kept_bytes, pass_flops
+from ..tuner.config import LanderTuningConfig
+from ..tuner.model import get_lander_model
+from .footprint import footprint
 
 GPUS = {
     "T4": 16,
@@ -39,18 +39,40 @@ GPUS = {
 }  # GB
 MARGIN = 0.1  # of the memory, left free for CUDA itself, libraries and fragmentation
 LABELS = 0.5  # share of a batch's positions with logits: `label_loss` skips the shared prompt
-ALIASES = {"landermt": "lander-corrected"}
-KNOWN = [name for name in TUNED if name != "xie"]  # the size of Xie's sets depends on the scores
+TEMPORARY = ("activations", "logits", "temporary")  # gone when the optimiser makes its step
+WITHOUT_LAYERS = ("full", "full-kl", "lora", "ia3")  # k changes nothing for these methods
+SMALLER = {"full": "lander-corrected", "full-kl": "lander-corrected"}  # method: one to try instead
+SMALLEST = "lora"
+
+
+@dataclass(frozen=True)
+class Lander:
+    """LANDeRMT with a run's settings: what `lander-lite finetune` trains. A record as `plan` takes
+    it."""
+
+    routing: str
+    other_specific: str | None = None
+    name: str = "landermt"
+    about: str = "general and specific neurons of the selected layers"
+    kl: float = 0.0
+    needs_scores: bool = True
+    quantisable: bool = True
+
+    def build(self, model: nn.Module, lab: None, sets: NeuronSets, seed: int) -> nn.Module:
+        """The wrapped model."""
+        settings = LanderTuningConfig(sets, self.routing, other_specific=self.other_specific)
+        return get_lander_model(model, settings)
 
 
 @dataclass
 class Plan:
     """What a method needs. tuning, scoring: {kind: bytes}; flops: {step: operations of one step}.
-    trained: parameters that any pair trains; active: those that get a gradient in one step;
-    parameters: all of the base model."""
+    parameters: all of the base model; trained: those that any pair trains; active: those that get a
+    gradient in one step; step: bytes that AdamW needs for a moment, when the activations are
+    gone."""
 
     config: LanderConfig
-    method: str
+    method: Any
     layers: list[int]
     parameters: int
     trained: int = 0
@@ -58,139 +80,127 @@ class Plan:
     tuning: dict[str, float] = field(default_factory=dict)
     scoring: dict[str, float] = field(default_factory=dict)
     flops: dict[str, float] = field(default_factory=dict)
-    step: float = 0.0  # what AdamW needs for a moment, when the activations are gone
+    step: float = 0.0
 
     @property
     def peak(self) -> float:
-        """Bytes on the device, the larger of tuning and scoring (selective methods alone need
-        scores)."""
-        moment = sum(self.tuning.get(kind, 0) for kind in ("activations", "logits", "temporary"))
-        tuning = sum(self.tuning.values()) + max(0, self.step - moment)
-        return max(tuning, sum(self.scoring.values()) if needs_scores(self.method) else 0)
+        """Bytes on the device, the larger of tuning and scoring (which is empty for methods that
+        need no scores)."""
+        temporary = sum(self.tuning.get(kind, 0) for kind in TEMPORARY)
+        tuning = sum(self.tuning.values()) + max(0, self.step - temporary)
+        return max(tuning, sum(self.scoring.values()))
 
     def fits(self, gpu: str) -> bool:
         """Whether the peak leaves MARGIN of the GPU's memory free."""
         return self.short(gpu) <= 0
 
-    def table(self, gpu: str | None = None) -> str:
-        """The plan as text; what to change where `gpu` (None: every GPU) is too small."""
-        c, t = self.config, self.config.finetune
-        counts = {
-            "parameters": self.parameters,
-            "trained": self.trained,
-            "trained in one step": self.active,
-        }
-        lines = [
-            f"{c.profile}, {self.method}: {METHODS[self.method].about}",
-            f"batch {t.batch_size} x {t.max_length} tokens, accumulation {t.accumulation}, "
-            f"{c.model.dtype or 'float32'}, "
-            f"mixed precision {t.mixed_precision}, gradient checkpointing "
-            f"{'on' if t.gradient_checkpointing else 'off'}",
-            f"k {len(self.layers)}, epsilon {c.categories.epsilon}, selected layers {self.layers} "
-            f"(the lower, the more memory)",
-            "",
-            *(f"{name:24}{count:>16,d}" for name, count in counts.items()),
-            "",
-            f"{'GB':24}{'tuning':>10}{'scoring':>10}",
-        ]
-        kinds = dict.fromkeys([*self.tuning, *self.scoring])
-        lines += [
-            f"{kind:24}{self.tuning.get(kind, 0) / 1e9:10.3f}"
-            f"{self.scoring.get(kind, 0) / 1e9:10.3f}"
-            for kind in kinds
-        ]
-        lines += [
-            f"{'peak':24}{self.peak / 1e9:10.3f}",
-            "",
-            *(f"{name:24}{value:>10.3g} FLOP a step" for name, value in self.flops.items()),
-            "",
-        ]
-        lines += [
-            f"{name:12}{size:4} GB   "
-            f"{'fits' if self.fits(name) else f'{self.short(name) / 1e9:.1f} GB short'}"
-            for name, size in GPUS.items()
-        ]
-        lines.append(f"(A GPU fits if {MARGIN:.0%} of its memory stays free.)")
-        if not (any(map(self.fits, GPUS)) if gpu is None else self.fits(gpu)):
-            short = (
-                f"{gpu} is {self.short(gpu) / 1e9:.1f} GB short"
-                if gpu
-                else "No single GPU of these is large enough"
-            )
-            lines += ["", f"{short}. The peak after each change alone:"]
-            for method, change in changes(c, self.method):
-                peak = plan(
-                    changed(c, change), method, None if "layers.k" in change else self.layers
-                ).peak
-                flags = [f"--method {method}"] * (method != self.method) + [
-                    f"--set {key}={value}" for key, value in change.items()
-                ]
-                lines += [f"{peak / 1e9:8.1f} GB   {' '.join(flags)}"] * (peak < self.peak)
-        return "\n".join(lines)
-
     def short(self, gpu: str) -> float:
         """Bytes that a GPU lacks; negative if it fits. ValueError for a GPU that is not in GPUS."""
         if gpu not in GPUS:
-            raise ValueError(
-                f"unknown GPU {gpu!r}{nearest(gpu, GPUS)}; there are {', '.join(GPUS)}"
-            )
+            known = ", ".join(GPUS)
+            raise ValueError(f"unknown GPU {gpu!r}{nearest(gpu, GPUS)}; there are {known}")
         return self.peak - (1 - MARGIN) * GPUS[gpu] * 1e9
 
+    def table(self, gpu: str | None = None, methods: Mapping | None = None) -> str:
+        """The plan as text, and what to change where `gpu` (None: every GPU) is too small.
+        methods: {name: method}, of which some may be proposed."""
+        lines = [*self._settings(), "", *self._sizes(), "", *self._gpus()]
+        if not any(self.fits(name) for name in ([gpu] if gpu else GPUS)):
+            lines += ["", *self._proposals(gpu, methods or {})]
+        return "\n".join(lines)
 
-def plan(
-    config: LanderConfig, method: str = "landermt", layers: Sequence[int] | None = None
-) -> Plan:
-    """What `method` needs with this config. layers: the selected blocks, if they are known. Raises
-    ValueError for an unknown method, one that trains nothing, or quantised weights with a method
-    that would train them."""
-    method = ALIASES.get(method, method)
-    if method not in KNOWN:
+    def _settings(self) -> list[str]:
+        c, t = self.config, self.config.finetune
+        checkpointing = "on" if t.gradient_checkpointing else "off"
+        return [
+            f"{c.profile}, {self.method.name}: {self.method.about}",
+            f"batch {t.batch_size} x {t.max_length} tokens, accumulation {t.accumulation}, "
+            f"{c.model.dtype or 'float32'}, mixed precision {t.mixed_precision}, "
+            f"gradient checkpointing {checkpointing}",
+            f"k {len(self.layers)}, epsilon {c.categories.epsilon}, selected layers {self.layers} "
+            f"(the lower, the more memory)",
+        ]
+
+    def _sizes(self) -> list[str]:
+        counts = [
+            f"{'parameters':24}{self.parameters:>16,d}",
+            f"{'trained':24}{self.trained:>16,d}",
+            f"{'trained in one step':24}{self.active:>16,d}",
+        ]
+        memory = [f"{'GB':24}{'tuning':>10}{'scoring':>10}"]
+        for kind in dict.fromkeys([*self.tuning, *self.scoring]):
+            tuning, scoring = self.tuning.get(kind, 0), self.scoring.get(kind, 0)
+            memory.append(f"{kind:24}{tuning / 1e9:10.3f}{scoring / 1e9:10.3f}")
+        memory.append(f"{'peak':24}{self.peak / 1e9:10.3f}")
+        operations = [f"{name:24}{n:>10.3g} FLOP a step" for name, n in self.flops.items()]
+        return [*counts, "", *memory, "", *operations]
+
+    def _gpus(self) -> list[str]:
+        lines = []
+        for name, size in GPUS.items():
+            verdict = "fits" if self.fits(name) else f"{self.short(name) / 1e9:.1f} GB short"
+            lines.append(f"{name:12}{size:4} GB   {verdict}")
+        return [*lines, f"(A GPU fits if {MARGIN:.0%} of its memory stays free.)"]
+
+    def _proposals(self, gpu: str | None, methods: Mapping) -> list[str]:
+        problem = "No single GPU of these is large enough"
+        if gpu:
+            problem = f"{gpu} is {self.short(gpu) / 1e9:.1f} GB short"
+        lines = [f"{problem}. The peak after each change alone:"]
+        for method, change in changes(self.config, self.method, methods):
+            layers = None if "layers.k" in change else self.layers
+            peak = plan(changed(self.config, change), method, layers).peak
+            flags = [f"--set {key}={value}" for key, value in change.items()]
+            if method is not self.method:
+                flags.insert(0, f"--method {method.name}")
+            if peak < self.peak:
+                lines.append(f"{peak / 1e9:8.1f} GB   {' '.join(flags)}")
+        return lines
+
+
+def plan(config: LanderConfig, method=None, layers: Sequence[int] | None = None) -> Plan:
+    """What a method needs with this config.
+
+    Args:
+        method: a record with `name`, `about`, `build(model, lab, sets, seed)` (lab is None here),
+            `kl` (weight of a KL term towards the base model), `needs_scores` (whether it trains
+            neurons that awareness scores chose) and `quantisable` (whether its frozen weights may
+            lie in 4 or 8 bits), such as reproduction's; None: LANDeRMT with the config's routing.
+        layers: the selected blocks, if they are known.
+
+    Raises: ValueError for a method that trains nothing, or quantised weights with a method that
+        would train them.
+    """
+    method = method or Lander(config.tuning.routing, config.tuning.other_specific)
+    if method.build is None:
+        raise ValueError(f"no plan for method {method.name!r}: it trains nothing")
+    if (config.model.load_in_4bit or config.model.load_in_8bit) and not method.quantisable:
         raise ValueError(
-            f"no plan for method {method!r}{nearest(method, [*ALIASES, *KNOWN])}; there are "
-            f"{', '.join([*ALIASES, *KNOWN])}"
-        )
-    if (config.model.load_in_4bit or config.model.load_in_8bit) and not quantisable(method):
-        raise ValueError(
-            f"{method} trains whole layers of the model, which can't be quantised; landermt, "
+            f"{method.name} trains whole layers of the model, which can't be quantised; landermt, "
             f"lora, ia3 and adapters can"
         )
     base = meta_model(config)
     selected = list(range(1, config.layers.k + 1)) if layers is None else list(layers)
-    shape = Shape(base, config)
-    result = Plan(config, method, selected, sum(p.numel() for p in base.parameters()))
-    plan_scoring(result, base, shape, selected)
-    tuned = METHODS[method].build(
-        base, None, even_sets(base, config, selected), config.finetune.seed
-    )
+    result = Plan(config, method, selected, numbers(base.parameters()))
+    quantisable = linear_weights(base)
+    plan_scoring(result, base, quantisable)
+    sets = even_sets(base, config, selected)
+    tuned = method.build(base, None, sets, config.finetune.seed).train()
     if hasattr(tuned, "set_pair"):
         tuned.set_pair(config.corpus.pairs[0])
-    plan_tuning(result, tuned, shape)
+    plan_tuning(result, tuned, quantisable)
     return result
-
-
-def needs_scores(method: str) -> bool:
-    return method.startswith("lander-") or method in ("specific-only", "general-only", "random")
-
-
-def quantisable(method: str) -> bool:
-    """Whether frozen weights may lie in 4 or 8 bits. Selective methods turn the selected blocks'
-    layers back (`FeedForward.dequantise`)."""
-    return needs_scores(method) or method in ("lora", "ia3", "adapter", "adapter-lora")
 
 
 def meta_model(config: LanderConfig) -> nn.Module:
     """The config's architecture without data. A model that is no profile's needs its config.json at
     hand."""
     m = config.model
-    dtype = getattr(torch, m.dtype) if m.dtype not in (None, "auto") else torch.float32
+    dtype = torch.float32 if m.dtype in (None, "auto") else getattr(torch, m.dtype)
+    options = {"trust_remote_code": m.trust_remote_code, "revision": m.revision}
+    source = m.name_or_path if m.architecture else model_source(m.name_or_path)
     with torch.device("meta"):
-        source = m.name_or_path if m.architecture else model_source(m.name_or_path)
-        return random_model(
-            source,
-            m.architecture,
-            dtype,
-            {"trust_remote_code": m.trust_remote_code, "revision": m.revision},
-        )
+        return random_model(source, m.architecture, dtype, options)
 
 
 def even_sets(model: nn.Module, config: LanderConfig, layers: Sequence[int]) -> NeuronSets:
@@ -198,56 +208,53 @@ def even_sets(model: nn.Module, config: LanderConfig, layers: Sequence[int]) -> 
     evenly."""
     d_ff, languages = feed_forwards(model)[0].d_ff, config.corpus.languages
     cut = int(config.categories.epsilon * d_ff + 1e-9)
-    parts = dict(zip(languages, torch.arange(cut, d_ff).tensor_split(len(languages))))
+    parts = torch.arange(cut, d_ff).tensor_split(len(languages))
     return NeuronSets(
-        list(layers),
-        list(languages),
-        {i: torch.arange(cut) for i in layers},
-        {language: dict.fromkeys(layers, part) for language, part in parts.items()},
-        d_ff,
-        fingerprint(model),
-        "plan",
+        layers=list(layers),
+        languages=list(languages),
+        general=dict.fromkeys(layers, torch.arange(cut)),
+        specific={x: dict.fromkeys(layers, part) for x, part in zip(languages, parts)},
+        d_ff=d_ff,
+        model=fingerprint(model),
+        method="plan",
     )
 
 
-def size(parameters) -> int:
-    return sum(p.numel() * p.element_size() for p in parameters)
+# ---------------------------------------------------------------- bytes
+def numbers(tensors: Iterable[torch.Tensor]) -> int:
+    """How many numbers tensors hold."""
+    return sum(tensor.numel() for tensor in tensors)
 
 
-def frozen_bytes(s: Shape, parameters, turned_back: Collection[int] = ()) -> float:
-    """Weights that are not trained, with the blocks' linear layers quantised if the config says so,
-    except those whose ids are given."""
-    small = s.quantised.difference(turned_back) if s.quantum else ()
-    return sum(p.numel() * (s.quantum if id(p) in small else p.element_size()) for p in parameters)
+def size(tensors: Iterable[torch.Tensor]) -> int:
+    """Bytes of tensors."""
+    return sum(tensor.nbytes for tensor in tensors)
 
 
-def plan_scoring(result: Plan, base: nn.Module, s: Shape, selected: Sequence[int]) -> None:
-    """Detection is a forward pass without the head; scoring adds logits and a backward pass, down
-    to the lowest selected layer."""
-    c = result.config
-    batch, length, a = (
-        c.awareness.batch_size,
-        c.corpus.max_length,
-        next(base.parameters()).element_size(),
-    )
-    for p in base.parameters():
-        p.requires_grad_(False)
-    result.flops["detection"] = pass_flops(s, base, c.layers.batch_size, length, 0, backward=False)
-    kept, _ = kept_bytes(
-        s, base, batch, length, a, mixed=False, checkpointing=False, start=min(selected)
-    )
-    result.flops["scoring"] = pass_flops(
-        s, base, batch, length, length, backward=True, start=min(selected)
-    )
-    if needs_scores(result.method):
-        neurons = batch * length * len(selected) * s.d_ff
-        result.scoring = {
-            "frozen weights": frozen_bytes(s, base.parameters()),
-            "activations": kept + neurons * a,  # h of the selected layers is held
-            "logits": logit_bytes(batch * length, s.vocabulary),
-            "temporary": logit_bytes(batch * length, s.vocabulary) + neurons * a,  # their gradients
-            "scoring accumulators": 4.0 * len(c.corpus.languages) * len(selected) * s.d_ff,
-        }
+def linear_weights(model: nn.Module) -> set[int]:
+    """Ids of the weights that can be quantised: those of the blocks' linear layers."""
+    found = set()
+    for block in decoder_blocks(model):
+        for module in block.modules():
+            if isinstance(module, nn.Linear):
+                found.add(id(module.weight))
+    return found
+
+
+def frozen_bytes(
+    weights: Iterable[torch.Tensor], config: LanderConfig, quantisable: set[int]
+) -> float:
+    """Bytes of weights that are not trained."""
+    item = None
+    if config.model.load_in_8bit:
+        item = 1
+    if config.model.load_in_4bit:  # bitsandbytes' NF4: a float32 scale for each 64 numbers
+        item = 0.5 + 4 / 64
+    total = 0.0
+    for weight in weights:
+        small = item is not None and id(weight) in quantisable
+        total += weight.numel() * item if small else weight.nbytes
+    return total
 
 
 def logit_bytes(positions: int, vocabulary: int) -> float:
@@ -255,88 +262,91 @@ def logit_bytes(positions: int, vocabulary: int) -> float:
     return 4.0 * positions * vocabulary
 
 
-def plan_tuning(result: Plan, tuned: nn.Module, s: Shape) -> None:
+def plan_scoring(result: Plan, base: nn.Module, quantisable: set[int]) -> None:
+    """Detection is a forward pass without the head; scoring adds logits and a backward pass, down
+    to the lowest selected layer. Freezes the base model."""
+    c, views = result.config, feed_forwards(base)
+    batch, length = c.awareness.batch_size, c.corpus.max_length
+    base.requires_grad_(False)
+    scored = [views[i] for i in result.layers]
+    counted = footprint(base, batch, length, length, scored=scored)
+    forward = sum(block.forward for block in counted.blocks)
+    result.flops["detection"] = forward * c.layers.batch_size / batch
+    result.flops["scoring"] = counted.operations()
+    if not result.method.needs_scores:
+        return
+    logits = logit_bytes(batch * length, base.get_input_embeddings().num_embeddings)
+    neurons = len(scored) * views[0].d_ff
+    gradients = batch * length * neurons * next(base.parameters()).element_size()
+    result.scoring = {
+        "frozen weights": frozen_bytes(base.parameters(), c, quantisable),
+        "activations": counted.activations(),
+        "logits": logits,
+        "temporary": logits + gradients,
+        "scoring accumulators": 4.0 * len(c.corpus.languages) * neurons,
+    }
+
+
+def plan_tuning(result: Plan, tuned: nn.Module, quantisable: set[int]) -> None:
     """AdamW has two states of the parameter's own dtype for all that any pair trains; gradients
     exist for the current pair's part."""
-    t, inner = result.config.finetune, unwrap(tuned)
+    t = result.config.finetune
+    positions = round(LABELS * t.max_length)
+    counted = footprint(tuned, t.batch_size, t.max_length, positions, t.mixed_precision)
     trained = [p for p in tuned.parameters() if p.requires_grad]
     frozen = [p for p in tuned.parameters() if not p.requires_grad]
-    idle = [
-        p
-        for m in tuned.modules()
-        if isinstance(m, PartitionedFFN)
-        for name, part in m.slices.items()
-        if not m.active(name)
-        for p in part.parameters()
-    ]
-    turned_back = {
-        id(p) for m in tuned.modules() if isinstance(m, PartitionedFFN) for p in m.base.parameters()
-    }
-    result.trained = sum(p.numel() for p in trained)
-    result.active = result.trained - sum(p.numel() for p in idle)
-    mixed = t.mixed_precision != "no"
-    a = 2 if mixed else min(p.element_size() for p in inner.parameters())
-    kept, moment = kept_bytes(
-        s, inner, t.batch_size, t.max_length, a, mixed, t.gradient_checkpointing
-    )
-    positions = round(LABELS * t.max_length)
-    logits = logit_bytes(t.batch_size * positions, s.vocabulary)
-    teacher = (
-        size(trained) if METHODS[result.method].kl else 0
-    )  # a copy of the weights before training
-    copies = autocast_bytes(s, inner) if mixed and s.item == 4 else 0
+    active = counted.with_gradient
+    result.trained = numbers(trained)
+    result.active = numbers(active)
+    vocabulary = tuned.get_input_embeddings().num_embeddings
+    logits = logit_bytes(t.batch_size * positions, vocabulary)
+    teacher = size(trained) if result.method.kl else 0  # a copy of the weights before training
+    again = counted.largest_block() if t.gradient_checkpointing else 0
     result.tuning = {
-        "frozen weights": frozen_bytes(s, frozen, turned_back) + teacher,
+        "frozen weights": frozen_bytes(frozen, result.config, quantisable) + teacher,
         "trained weights": size(trained),
-        "gradients": size(trained) - size(idle),
+        "gradients": size(active),
         "optimiser states": 2 * size(trained),
-        "activations": kept + copies,
+        "activations": counted.activations(t.gradient_checkpointing),
         "logits": logits,
-        "temporary": logits + moment,
+        "temporary": logits + again,
     }
-    result.step = size(trained) - size(idle)  # AdamW's for-each form computes on copies
-    result.flops["tuning"] = t.accumulation * pass_flops(
-        s, inner, t.batch_size, t.max_length, positions, True, t.gradient_checkpointing
-    )
+    result.step = size(active)  # AdamW's for-each form computes on copies
+    operations = counted.operations(t.gradient_checkpointing)
+    result.flops["tuning"] = t.accumulation * operations
 
 
 # ---------------------------------------------------------------- what to change
-def changes(c: LanderConfig, method: str) -> list[tuple[str, dict]]:
+def changes(config: LanderConfig, method, methods: Mapping) -> list[tuple[Any, dict]]:
     """What may take less memory: (method, overrides of the config), the cheapest for quality
     first."""
-    t = c.finetune
+    t = config.finetune
     small = {
         "finetune.batch_size": 1,
         "finetune.accumulation": t.batch_size * t.accumulation,
         "awareness.batch_size": 1,
     }
+    short = {
+        "finetune.max_length": t.max_length // 2,
+        "corpus.max_length": config.corpus.max_length // 2,
+    }
+    wide = config.model.dtype not in ("bfloat16", "float16") and t.mixed_precision != "fp16"
+    has_layers = config.layers.k > 1 and method.name not in WITHOUT_LAYERS
     found = [
-        (
-            c.model.dtype not in ("bfloat16", "float16") and t.mixed_precision != "fp16",
-            {"model.dtype": "bfloat16"},
-        ),
+        (wide, {"model.dtype": "bfloat16"}),
         (not t.gradient_checkpointing, {"finetune.gradient_checkpointing": True}),
-        (t.batch_size > 1 or c.awareness.batch_size > 1, small),
-        (
-            t.max_length > 64,
-            {
-                "finetune.max_length": t.max_length // 2,
-                "corpus.max_length": c.corpus.max_length // 2,
-            },
-        ),
-        (
-            c.layers.k > 1 and method not in ("full", "full-kl", "lora", "ia3"),
-            {"layers.k": c.layers.k // 2},
-        ),
-        (quantisable(method) and not c.model.load_in_4bit, {"model.load_in_4bit": True}),
+        (t.batch_size > 1 or config.awareness.batch_size > 1, small),
+        (t.max_length > 64, short),
+        (has_layers, {"layers.k": config.layers.k // 2}),
+        (method.quantisable and not config.model.load_in_4bit, {"model.load_in_4bit": True}),
     ]
-    others = ["lander-corrected"] * (method in ("full", "full-kl")) + ["lora"] * (method != "lora")
-    return [(method, change) for useful, change in found if useful] + [
-        (other, {}) for other in others
-    ]
+    others = [SMALLER.get(method.name), SMALLEST]
+    smaller = [methods[name] for name in others if name in methods and name != method.name]
+    return [(method, change) for useful, change in found if useful] + [(m, {}) for m in smaller]
 
 
 def changed(config: LanderConfig, change: dict) -> LanderConfig:
+    """A copy of a config with overrides."""
     config = copy.deepcopy(config)
     for key, value in change.items():
         config.set(key, value)

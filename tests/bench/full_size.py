@@ -28,7 +28,7 @@ from lander_lite import (
     score_awareness,
 )
 from lander_lite.config import FinetuneConfig, LanderConfig
-from lander_lite.scale.plan import plan
+from lander_lite.scale.plan import Lander, plan
 
 PAIRS, LANGUAGES = ["en-de", "de-en"], ["en", "de"]
 
@@ -85,7 +85,7 @@ def main() -> None:
     print(
         f"layers {layers.selected}, loss {loss[0]:.2f}, trained {trainable:,} of {total:,}; "
         f"planned on a GPU, as the profile says: "
-        f"{plan(LanderConfig.from_profile(args.profile), 'lander-learned', layers.selected).peak / 1e9:.1f} GB"
+        f"{plan(LanderConfig.from_profile(args.profile), Lander('learned'), layers.selected).peak / 1e9:.1f} GB"
     )
 
 
