@@ -4,6 +4,7 @@ layers and not by names of classes."""
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 GATE_NAMES = ("gate_proj", "gate", "w1", "linear_1")
 ACTIVATION_NAMES = ("act_fn", "act", "activation_fn", "activation", "gelu_impl")
 QUANTISED = ("Params4bit", "Int8Params")  # bitsandbytes' weights
+AGREED: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # modules whose views were found right
 
 
 class Projection:
@@ -266,22 +268,25 @@ def _feed_forward(model, path: str, block: nn.Module, d_model: int, expected: in
         )
     found = [_as_feed_forward(name, part, d_model) for name, part in parts.items()]
     found = [view for view in found if view is not None]
+    nothing = (
+        f"{path} ({type(block).__name__}): no feed-forward network found. Looked for a module, or "
+        f"the block itself, whose direct children are a linear layer {d_model} -> d_ff (or two, "
+        f"for gate and up; or one {d_model} -> 2 d_ff with both) and a linear layer d_ff -> "
+        f"{d_model}, and which computes down(act(up(x))) or down(act(gate(x)) * up(x))."
+    )
     if not found:
-        raise ValueError(
-            f"{path} ({type(block).__name__}): no feed-forward network found. Looked for a "
-            f"module, or the block itself, whose direct children are a linear layer {d_model} "
-            f"-> d_ff (or two, for gate and up; or one {d_model} -> 2 d_ff with both) and a "
-            f"linear layer d_ff -> {d_model}."
-        )
+        raise ValueError(nothing)
     # adapters have the same form, and so may queries with attention's output: no activation
     view = max(found, key=lambda ff: (ff.act is not None, ff.d_ff == expected, ff.d_ff))
-    if view.inline:
-        view.name = f"{path}.{view.inline[-1]}"
-        view.parent, view.attribute = block, view.inline[-1]
-        return view
-    view.name = f"{path}.{view.name}".rstrip(".")
+    name = view.name if not view.inline else view.inline[-1]
+    view.name = f"{path}.{name}".rstrip(".")
     parent, _, view.attribute = view.name.rpartition(".")
-    view.parent = model.get_submodule(parent)
+    view.parent = block if view.inline else model.get_submodule(parent)
+    if view.act is not None and not _agrees(view):
+        kind = type(view.module).__name__
+        raise ValueError(
+            f"{nothing} {view.name} ({kind}) has the form, but computes another thing."
+        )
     return view
 
 
@@ -292,34 +297,28 @@ def _as_feed_forward(name: str, module: nn.Module, d_model: int) -> FeedForward 
         if out != d_model or d_ff == d_model:
             continue
         act_name, act = _activation(module)
-        last = _projection(child)
         inner = [k for k, c in children.items() if sizes(c) == (d_model, d_ff) and k != down]
-        ups = _inner_layers(module, children, inner, d_model, d_ff, last, act)
-        if not ups:
+        fused = [c for c in children.values() if sizes(c) == (d_model, 2 * d_ff)]
+        if len(inner) in (1, 2):  # gate first, where names tell
+            ups = [children[k] for k in sorted(inner, key=lambda key: key not in GATE_NAMES)]
+            ups = [Projection(up) if isinstance(up, Conv1D) else up for up in ups]
+        elif not inner and len(fused) == 1:
+            halves = slice(0, d_ff), slice(d_ff, 2 * d_ff)
+            ups = [Projection(fused[0], rows) for rows in halves]
+        else:
             continue
         inline = (inner[0], act_name, down) if not name and len(inner) == 1 and act_name else ()
         if inline:
             module = Inline(children[inner[0]], act, child).train(module.training)
         gate = ups[0] if len(ups) == 2 else None
-        return FeedForward(
+        last = Projection(child) if isinstance(child, Conv1D) else child
+        view = FeedForward(
             name, module, "", module, ups[-1], gate, last, act, d_model, d_ff, inline
         )
+        if gate is not None and not set(inner) & set(GATE_NAMES) and not _agrees(view):
+            view.gate, view.up = view.up, view.gate
+        return view
     return None
-
-
-def _inner_layers(module, children, inner: list[str], d_model, d_ff, down, act) -> list:
-    """[up] or [gate, up]; [] where the children are no feed-forward network."""
-    if len(inner) == 1:
-        return [_projection(children[inner[0]])]
-    if len(inner) == 2:
-        ordered = sorted(inner, key=lambda key: key not in GATE_NAMES)
-        ups = [_projection(children[key]) for key in ordered]
-        return ups if set(inner) & set(GATE_NAMES) else _gate_first(module, *ups, down, act)
-    fused = [child for child in children.values() if sizes(child) == (d_model, 2 * d_ff)]
-    if inner or len(fused) != 1:
-        return []
-    halves = (Projection(fused[0], rows) for rows in (slice(0, d_ff), slice(d_ff, 2 * d_ff)))
-    return _gate_first(module, *halves, down, act)
 
 
 def sizes(module: nn.Module) -> tuple[int, int] | None:
@@ -329,10 +328,6 @@ def sizes(module: nn.Module) -> tuple[int, int] | None:
         return module.nx, module.nf
     found = getattr(module, "in_features", None), getattr(module, "out_features", None)
     return found if all(isinstance(size, int) for size in found) else None
-
-
-def _projection(module: nn.Module) -> nn.Module | Projection:
-    return Projection(module) if isinstance(module, Conv1D) else module
 
 
 def _activation(module: nn.Module) -> tuple[str | None, Callable | None]:
@@ -349,22 +344,29 @@ def _activation(module: nn.Module) -> tuple[str | None, Callable | None]:
 
 
 @torch.no_grad()
-def _gate_first(module: nn.Module, first, second, down, act) -> list:
-    """[gate, up] where names do not tell: what the module computes does; [] if it computes
-    something else, as Mamba's mixer. Of weights that cannot be used here (meta device, quantised):
-    the order of Phi-3 and GLM, gate first."""
-    weight = module_of(first).weight
-    if weight.device.type == "meta" or not weight.is_floating_point():
-        return [first, second]
-    x = torch.randn(1, 1, weight.shape[1], generator=torch.Generator().manual_seed(0)).to(weight)
-    orders = [first, second], [second, first]
+def _agrees(view: FeedForward) -> bool:
+    """Whether the view computes what the module does, on random input; taken for granted where the
+    weights cannot be used here (meta device, quantised, sharded or offloaded)."""
+    if view.inline or view.module in AGREED:
+        return True
+    weights = list(view.module.parameters())
+    plain = all(type(p.data) is torch.Tensor and p.is_floating_point() for p in weights)
+    if not plain or any(p.device.type == "meta" for p in weights):
+        return True
+    first = next(module_of(view.up).parameters())
+    x = torch.randn(1, 2, view.d_model, generator=torch.Generator().manual_seed(0)).to(first)
+    training = view.module.training
+    view.module.eval()  # no dropout
     try:
-        wanted = module(x)
-        outputs = [down(act(gate(x)) * up(x)) for gate, up in orders]
-    except (TypeError, IndexError, RuntimeError, ValueError):
-        return []  # no activation, or not a function of one tensor alone
-    errors = [(output - wanted).norm() / wanted.norm() for output in outputs]
-    return [] if min(errors) > 0.1 else orders[errors.index(min(errors))]
+        wanted = view.module(x)
+    except TypeError:  # BLOOM's also takes the residual stream
+        wanted = view.module(x, torch.zeros_like(x))
+    finally:
+        view.module.train(training)
+    difference = view.down(view.neurons(x)) - wanted
+    if difference.norm() <= 0.05 * wanted.norm():
+        AGREED.add(view.module)
+    return view.module in AGREED
 
 
 def fingerprint(model: nn.Module) -> dict[str, Any]:
