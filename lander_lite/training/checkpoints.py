@@ -1,9 +1,9 @@
-"""Checkpoints of a training run: checkpoint-<update>/ holds parameters.safetensors,
-optimizer.safetensors and a state.json that makes it complete.
+"""Checkpoints: checkpoint-<update>/ holds parameters.safetensors, optimizer.safetensors and, what
+makes it complete, state.json. Sharded tensors are whole in it: a run may go on with another number
+of processes.
 
-Tensors have names, and sharded ones are put together: a run may go on with another number of
-processes. A run has `identity`, `update`, `log`, `optimizer`, `scaler`, and, by name, the trained
-`parameters` and what training moves of the teacher's, `original`.
+A run here has `identity`, `update`, `log`, `optimizer`, `scaler` and, by name, its trained
+`parameters` and the teacher's (`original`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """Stay close to the base model: KL(base || tuned) on plain sentences, a term of the loss against
-forgetting.
+forgetting, with the untrained model as the teacher (Hinton et al. 2015; Li and Hoiem 2016).
 
-It is knowledge distillation with the untrained model as the teacher (Hinton et al. 2015; "learning
-without forgetting", Li and Hoiem 2016): the mean over tokens t of
-    sum over words w of  p_base(w | t) · (log p_base(w | t) - log p_tuned(w | t))
+KL is the mean over tokens of: sum over words w of p_base(w) · (log p_base(w) - log p_tuned(w)).
 """
 
 from __future__ import annotations
@@ -62,8 +60,7 @@ class Teacher:
             self.copy = copy.deepcopy(model).requires_grad_(False)
 
     def weights(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
-        """The copy's parameters that training moves: a checkpoint holds them, as the model in hand
-        may have moved on."""
+        """The copy's parameters that training moves; a checkpoint holds them."""
         return {} if self.copy is None else {name: self.copy.get_parameter(name) for name in names}
 
     def logits(self, batch: dict) -> torch.Tensor:
