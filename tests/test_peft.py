@@ -323,3 +323,23 @@ def test_what_makes_us_known_to_peft():
     assert json.dumps({"type": PeftType.LANDER}) == '{"type": "LANDER"}'
     assert copy.deepcopy(PeftType.LANDER) is PeftType.LANDER
     assert importlib.metadata.version("peft")
+
+
+def test_the_readmes_script(tmp_path, monkeypatch):
+    """The code that the README shows, with six steps in place of sixty."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    blocks = [block.split("```")[0] for block in readme.split("```python\n")[1:]]
+    (code,) = [block for block in blocks if "PairTrainer" in block]
+    assert len(code.strip().splitlines()) <= 22 and "max_steps=60" in code
+    model, _ = load_model("tiny-bloom")
+    monkeypatch.chdir(tmp_path)
+    d_ff, parts = feed_forwards(model)[0].d_ff, torch.arange(feed_forwards(model)[0].d_ff)
+    general, first, second = parts.tensor_split(3)
+    sets = {"en": {3: first}, "de": {3: second}}
+    NeuronSets([3], ["en", "de"], {3: general}, sets, d_ff, fingerprint(model)).save(
+        "neurons.safetensors"
+    )
+    spaces = {}
+    exec(code.replace("max_steps=60", "max_steps=6, disable_tqdm=True"), spaces)
+    assert type(spaces["plain"]).__name__ == "BloomForCausalLM"
+    assert spaces["tuned"].pair == "en-de" and Path("my-adapter/adapter_config.json").is_file()
