@@ -19,8 +19,8 @@ from transformers import TrainingArguments
 from lander_lite import load_model
 from lander_lite.blocks import feed_forwards, fingerprint
 from lander_lite.neurons import NeuronSets, random_neurons
-from lander_lite.training.loop import finetune
 from lander_lite.scale.trainer import PairTrainer, collate_pairs, pair_examples
+from lander_lite.training.loop import finetune
 from lander_lite.tuner.model import LanderModel, LanderTuningConfig, get_lander_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
