@@ -1,4 +1,4 @@
-"""LANDeRMT is a PEFT method: Trainer, several adapters, the hub, reloading, other functions of PEFT."""
+"""LANDeRMT is a PEFT method: Trainer, several adapters, the hub, reloading, and the README."""
 
 import copy
 import importlib.metadata
