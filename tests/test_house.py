@@ -1,5 +1,6 @@
 """The house: who imports whom, what can be taken away, how dense and how long the code is."""
 
+import ast
 import json
 import os
 import shutil
@@ -7,12 +8,13 @@ import subprocess
 import sys
 
 import pytest
-from density import PACKAGE, core
+from density import PACKAGE, core, density
 
 import lander_lite
 
 ROOT = PACKAGE.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 TINY = {
     "corpus.languages": "en,de",
     "layers.max_sentences": 4,
@@ -157,3 +159,19 @@ def test_the_package_reads_no_docstring():
 def test_no_module_at_the_top_is_called_as_a_public_function_or_as_data():
     modules = {path.stem for path in core()} | {path.parent.name for path in FILES} - {PACKAGE.name}
     assert "config" in modules and not modules & {*lander_lite.__all__, "data"}
+
+
+# ---------------------------------------------------------------- dense and long
+def test_the_code_is_not_dense():
+    assert density(core()) <= 11 and density(FILES) <= 12
+
+
+def depth(node):
+    """How deep comprehensions are nested in a syntax tree."""
+    below = max((depth(child) for child in ast.iter_child_nodes(node)), default=0)
+    return below + isinstance(node, COMPREHENSIONS)
+
+
+def test_comprehensions_are_nested_twice_at_most():
+    deep = {str(path): depth(ast.parse(path.read_text(encoding="utf-8"))) for path in FILES}
+    assert not {name: found for name, found in deep.items() if found > 2}
