@@ -307,7 +307,7 @@ def test_wrapped_and_broken_models_are_refused(bloom, tokenizer):
     lander = get_lander_model(bloom, LanderTuningConfig(make_sets(bloom), "none"))
     for wrapped, message in (
         (lander, "plain transformers model, not LanderModel"),
-        (lander.base_model, "unload or merge"),
+        (lander.get_base_model(), "unload or merge"),
     ):
         with pytest.raises(ValueError, match=message):
             prune(wrapped, tokenizer, TEXTS, 0.5)
