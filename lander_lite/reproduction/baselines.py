@@ -18,8 +18,7 @@ from torch import nn
 
 from ..blocks import decoder_blocks, feed_forwards, module_of, sizes, unwrap
 
-# the linear layers that make keys and values; BLOOM and Baichuan make them together with the
-# queries
+# layers that make keys and values; BLOOM and Baichuan make them together with the queries
 KEY_VALUE = ("k_proj", "v_proj", "query_key_value", "qkv_proj", "W_pack")
 
 
@@ -52,7 +51,7 @@ def random_layers(
     model: nn.Module, k: int, seed: int, whole_block: bool = False, first: int = 0
 ) -> nn.Module:
     """The control of `layers`: k layers drawn with `seed` from layer `first` on (RA can't choose
-    layer 0). Raises ValueError when the model has fewer."""
+    layer 0). ValueError when the model has fewer."""
     return layers(model, drawn_layers(len(decoder_blocks(model)), k, seed, first), whole_block)
 
 
@@ -74,23 +73,19 @@ class Adapter(nn.Module):
     def __init__(self, linear: nn.Module, bottleneck: int):
         super().__init__()
         self.base_layer, self.enabled = linear, True
-        self.in_features, self.out_features = sizes(
-            linear
-        )  # structure.feed_forwards looks for them
-        self.down, self.up = (
-            nn.Linear(*shape, dtype=torch.float32, device=linear.weight.device)
-            for shape in ((self.out_features, bottleneck), (bottleneck, self.out_features))
-        )
+        self.in_features, self.out_features = sizes(linear)  # blocks.feed_forwards asks for them
+        place = {"dtype": torch.float32, "device": linear.weight.device}
+        self.down = nn.Linear(self.out_features, bottleneck, **place)
+        self.up = nn.Linear(bottleneck, self.out_features, **place)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.base_layer(x)
-        return (
-            y + self.up(F.gelu(self.down(y.to(self.down.weight.dtype)))).to(y.dtype)
-            if self.enabled
-            else y
-        )
+        if not self.enabled:
+            return y
+        hidden = F.gelu(self.down(y.to(self.down.weight.dtype)))
+        return y + self.up(hidden).to(y.dtype)
 
 
 def adapter(model: nn.Module, bottleneck: int = 64) -> nn.Module:
@@ -105,9 +100,8 @@ def adapter(model: nn.Module, bottleneck: int = 64) -> nn.Module:
             raise ValueError(f"{view.name} has an adapter already")
         added.append(Adapter(module_of(view.down), bottleneck).train(model.training))
         view.replace_part("down", added[-1])
-    return _train_only(
-        model, [p for a in added for part in (a.down, a.up) for p in part.parameters()]
-    )
+    parts = nn.ModuleList(part for adapter in added for part in (adapter.down, adapter.up))
+    return _train_only(model, parts.parameters())
 
 
 def bottleneck_for(model: nn.Module, budget: int) -> int:
@@ -124,15 +118,12 @@ def _peft(model: nn.Module, config) -> nn.Module:
 
     was_training = model.training
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=".*is_gradient_checkpointing"
-        )  # PEFT reads an attribute that transformers renamed
-        warnings.filterwarnings(
-            "ignore", message="fan_in_fan_out is set to False"
-        )  # GPT-2's Conv1D: PEFT sets it right by itself
-        return get_peft_model(model, config).train(
-            was_training
-        )  # new modules start in training mode: dropout would be on
+        # PEFT reads an attribute that transformers renamed
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
+        # GPT-2's Conv1D: PEFT sets it right by itself
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
+        tuned = get_peft_model(model, config)
+    return tuned.train(was_training)  # new modules start in training mode: dropout would be on
 
 
 def lora(model: nn.Module, r: int = 16, alpha: int = 32, dropout: float = 0.05) -> nn.Module:
@@ -140,16 +131,9 @@ def lora(model: nn.Module, r: int = 16, alpha: int = 32, dropout: float = 0.05) 
     (31M trained parameters on BLOOM-7b1 are r = 16 on all four linears)."""
     from peft import LoraConfig
 
-    return _peft(
-        model,
-        LoraConfig(
-            r=r,
-            lora_alpha=alpha,
-            lora_dropout=dropout,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        ),
-    )
+    sizes = {"r": r, "lora_alpha": alpha, "lora_dropout": dropout}
+    config = LoraConfig(**sizes, target_modules="all-linear", task_type="CAUSAL_LM")
+    return _peft(model, config)
 
 
 def adapter_lora(
@@ -175,17 +159,13 @@ def ia3(model: nn.Module) -> nn.Module:
     names = {module: name for name, module in inner.named_modules()}
     attention = [name for name in names.values() if name.rpartition(".")[2] in KEY_VALUE]
     if not attention:
+        looked_for = ", ".join(KEY_VALUE)
         raise ValueError(
-            f"{type(inner).__name__}: no layer for keys and values, looked for "
-            f"{', '.join(KEY_VALUE)}"
+            f"{type(inner).__name__}: no layer for keys and values, looked for {looked_for}"
         )
     down = [names[module_of(view.down)] for view in feed_forwards(inner)]
-    return _peft(
-        model,
-        IA3Config(
-            target_modules=[*attention, *down], feedforward_modules=down, task_type="CAUSAL_LM"
-        ),
-    )
+    targets = {"target_modules": [*attention, *down], "feedforward_modules": down}
+    return _peft(model, IA3Config(**targets, task_type="CAUSAL_LM"))
 
 
 def count_trainable(model: nn.Module) -> int:

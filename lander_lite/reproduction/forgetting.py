@@ -31,12 +31,11 @@ def stored(profile: str, kind: str, folder=None, **belongs) -> list[dict]:
     folder = data_dir() / "results" / profile if folder is None else folder
     results = load_results(folder, kind, **belongs)
     if not results:
+        made = f"runs/study/{profile}"
         print(
             f"Not measured here: there are no results of the kind {kind!r}. To make them (hours), "
-            f"run:\n"
-            f"    lander-lite study --profile {profile} --kinds {kind} --output-dir "
-            f"runs/study/{profile}\n"
-            f"and copy runs/study/{profile}/{kind} to data/results/{profile}/{kind}."
+            f"run:\n    lander-lite study --profile {profile} --kinds {kind} --output-dir {made}\n"
+            f"and copy {made}/{kind} to data/results/{profile}/{kind}."
         )
     return results
 

@@ -56,6 +56,11 @@ def load_hypotheses(folder, method: str, seed: int = 0) -> dict[str, list[str]]:
     return json.loads(lzma.decompress(path.read_bytes()))
 
 
+def bleu(run: dict) -> float:
+    """Mean test BLEU over the directions of a run."""
+    return run["mean"]["bleu"]
+
+
 def summary(results: Sequence[dict]) -> dict[str, dict]:
     """Per method, in the registry's order: mean BLEU over the seeds that did not diverge, its
     standard deviation and 95% interval (Student's t), chrF2, seeds, diverged runs, learning rate,
@@ -77,11 +82,6 @@ def summary(results: Sequence[dict]) -> dict[str, dict]:
                 "training_seconds": sum(r.get("training_seconds", 0) for r in finished) / n,
             }
     return table
-
-
-def bleu(run: dict) -> float:
-    """Mean test BLEU over the directions of a run."""
-    return run["mean"]["bleu"]
 
 
 def by_setting(results: Sequence[dict], *keys: str, value: Callable[[dict], float] = bleu) -> dict:

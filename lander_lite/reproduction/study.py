@@ -121,28 +121,23 @@ def perform(
     start = time.time()
     total = left = sum(spec.seconds(lab.config) for spec in (*waiting, *later))
     if waiting:
-        print(
-            f"{len(waiting)} runs to do, {len(results)} done before; about {left / 3600:.1f} "
-            f"hours on two cores",
-            flush=True,
-        )
+        counts = f"{len(waiting)} runs to do, {len(results)} done before"
+        print(f"{counts}; about {left / 3600:.1f} hours on two cores", flush=True)
     tasks = [(spec, chosen.get((spec.grid, spec.method)), sentences) for spec in waiting]
     for spec, result in perform_all(tasks):
         results[spec], left = result, left - spec.seconds(lab.config)
-        ahead = (time.time() - start) / max(total - left, 1e-9) * left / 60
+        minutes = (time.time() - start) / max(total - left, 1e-9) * left / 60
+        diverged = "DIVERGED" if "diverged" in result else ""
         print(
-            f"{spec.path:54} BLEU {result['mean']['bleu']:6.2f} "
-            f"{'DIVERGED' if 'diverged' in result else ''}"
-            f" ({result['seconds']:.0f} s; {ahead:.0f} minutes left)",
+            f"{spec.path:54} BLEU {result['mean']['bleu']:6.2f} {diverged} "
+            f"({result['seconds']:.0f} s; {minutes:.0f} minutes left)",
             flush=True,
         )
         if deadline and time.time() > deadline:
             break
     if missing := len(specs) - len(results):
-        print(
-            f"stopped at the limit of hours, with {missing} runs to do; the same command goes on",
-            flush=True,
-        )
+        remark = f"with {missing} runs to do; the same command goes on"
+        print(f"stopped at the limit of hours, {remark}", flush=True)
     return [results[spec] for spec in specs if spec in results]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ..evidence import Claim, Difference, Finding, Study, minus
@@ -58,28 +56,9 @@ L11 = Claim(
 )
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What LANDeRMT keeps beyond another method. by_updates, by_gain: {measure: loss of the other
-    minus loss of LANDeRMT} at equal updates, at equal gain. backward: transfer in a sequence."""
-
-    by_updates: dict[str, Difference]
-    by_gain: dict[str, Difference]
-    backward: Difference
-
-    @property
-    def bleu(self) -> list[Difference]:
-        """At equal updates, at equal gain, in a sequence."""
-        return [self.by_updates["bleu"], self.by_gain["bleu"], self.backward]
-
-    @property
-    def beside(self) -> list[Difference]:
-        """Perplexity and facts."""
-        tables = (self.by_updates, self.by_gain)
-        return [table[measure] for table in tables for measure in MEASURES if measure != "bleu"]
-
-
-def _kept_beyond(study: Study, method: str) -> Kept:
+def _kept_beyond(study: Study, method: str) -> dict[str, list[Difference]]:
+    """{measure: differences at equal updates, at equal gain and, of BLEU, in a sequence}: what
+    another method loses minus what LANDeRMT loses."""
     runs, before = study.runs("forgetting"), final_point(study.runs("forgetting", "zero-shot")[0])
 
     def lost(method, measure):
@@ -91,35 +70,33 @@ def _kept_beyond(study: Study, method: str) -> Kept:
     def backward(method):
         return study.values("sequence", method, lambda run: sequence(run, before)[1]["bwt"])
 
-    by_updates, by_gain = {}, {}
+    kept = {}
     for measure in MEASURES:
         gaps = [theirs - ours for _, ours, theirs in equal_gain(runs, LANDER, method, measure)]
-        by_updates[measure] = minus(
-            f"{method}, equal updates", lost(method, measure), lost(LANDER, measure)
-        )
-        by_gain[measure] = minus(f"{method}, equal gain", dict(enumerate(gaps)))
-    in_sequence = minus(f"{method}, sequence", backward(LANDER), backward(method))
-    return Kept(by_updates, by_gain, in_sequence)
+        kept[measure] = [
+            minus(f"{method}, equal updates", lost(method, measure), lost(LANDER, measure)),
+            minus(f"{method}, equal gain", dict(enumerate(gaps))),
+        ]
+    kept["bleu"].append(minus(f"{method}, sequence", backward(LANDER), backward(method)))
+    return kept
 
 
 def _forgets_less(study, second):
     kept = {method: _kept_beyond(study, method) for method in FORGETTERS}
+    bleu = {method: by_measure.pop("bleu") for method, by_measure in kept.items()}
+    beside = [d for by_measure in kept.values() for found in by_measure.values() for d in found]
     lines = []
-    for method, found in kept.items():
-        updates, gain, backward = (difference.text for difference in found.bleu)
+    for method, found in bleu.items():
+        updates, gain, backward = (difference.text for difference in found)
         lines.append(
             f"{method} {updates} at equal updates, {gain} at equal gain, {backward} in sequence"
         )
-    beside = [difference for found in kept.values() for difference in found.beside]
     return Finding(
         f"BLEU kept beyond {'; '.join(lines)}. Perplexity and facts: less lost in "
-        f"{sum(difference.above for difference in beside)} and more in "
-        f"{sum(difference.below for difference in beside)} of {len(beside)} comparisons",
-        {
-            f"keeps more than {method}": all(difference.above for difference in found.bleu)
-            for method, found in kept.items()
-        },
-        len(kept[FORGETTERS[0]].bleu[0].values),
+        f"{sum(d.above for d in beside)} and more in {sum(d.below for d in beside)} of "
+        f"{len(beside)} comparisons",
+        {f"keeps more than {method}": all(d.above for d in x) for method, x in bleu.items()},
+        len(bleu[FORGETTERS[0]][0].values),
     )
 
 
