@@ -14,10 +14,10 @@ import time
 
 import torch
 
-from lander_lite import load_corpus, load_model
+from lander_lite import corpus, load_corpus, load_model
 from lander_lite.config import LanderConfig
 from lander_lite.corpus import batches, collate, prompt_ids, texts
-from lander_lite.neighbours import lape as activation_entropy
+from lander_lite.hooks import n_tokens
 from lander_lite.neighbours.lape import active_tokens
 
 
@@ -32,19 +32,17 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     model, tokenizer = load_model(args.profile, random_weights=args.random_weights)
-    sentences = texts(load_corpus(LanderConfig.from_profile("tiny-bloom").corpus.valid), "en")[
-        : args.sentences
-    ]
+    rows = load_corpus(LanderConfig.from_profile("tiny-bloom").corpus.valid)
+    sentences = texts(rows, "en")[: args.sentences]
     encoded = {sentence: prompt_ids(tokenizer, sentence) for sentence in sentences}
-    activation_entropy.prompt_ids = lambda tokenizer, sentence: encoded[sentence]
+    corpus.prompt_ids = lambda tokenizer, sentence: encoded[sentence]
     examples = [{"input_ids": encoded[sentence]} for sentence in sentences]
 
     @torch.inference_mode()
     def passes(part) -> None:
-        for rows in batches(
-            examples, args.batch_size, key=lambda example: len(example["input_ids"])
-        ):
-            part(**collate(tokenizer, [examples[row] for row in rows]), use_cache=False)
+        for numbers in batches(examples, args.batch_size, key=n_tokens):
+            batch = collate(tokenizer, [examples[number] for number in numbers])
+            part(**batch, use_cache=False)
 
     actions = {
         "forward passes": lambda: passes(model),
