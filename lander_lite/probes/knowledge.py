@@ -1,16 +1,17 @@
-"""What else does the model know? Recall of facts and perplexity by language: tuning for translation
-should not cost them."""
+"""What else does the model know? Recall of facts and perplexity, which tuning should not cost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
-from ..blocks import input_device
+from torch import Tensor
+
 from ..config import resolve
-from ..corpus import batches, collate, prompt_ids, texts
+from ..corpus import prompt_ids, texts
 from ..evaluation import perplexity
-from ..hooks import evaluation_mode
+from ..hooks import read
 from ..io import json_rows
 
 WITHOUT_SPACES = ("zh", "ja", "th")  # the answer follows the prompt directly
@@ -19,42 +20,41 @@ WITHOUT_SPACES = ("zh", "ja", "th")  # the answer follows the prompt directly
 def load_facts(path) -> list[dict]:
     """Facts from a .jsonl file of rows {"lang", "prompt", "answer"}; other columns are kept.
 
-    Raises FileNotFoundError for a missing path, ValueError with file and 1-based line for what is
-    missing or empty."""
+    Raises: FileNotFoundError; ValueError with file and 1-based line for what is missing or empty.
+    """
     found = resolve(path)
     if found is None:
         raise FileNotFoundError(f"no such file: {path}")
     return [_checked(row, f"{found}, line {number}") for number, row in json_rows(found)]
 
 
-def _checked(row: Mapping, where: str) -> Mapping:
+def _checked(fact: Mapping, where: str) -> Mapping:
     for key in ("lang", "prompt", "answer"):
-        if not isinstance(row.get(key), str) or not row[key].strip():
-            raise ValueError(
-                f"{where}: {key!r} is missing, empty or not text (the row has "
-                f"{', '.join(row) or 'nothing'})"
-            )
-    return row
+        value = fact.get(key)
+        if not isinstance(value, str) or not value.strip():
+            has = ", ".join(fact) or "nothing"
+            raise ValueError(f"{where}: {key!r} is missing, empty or not text (the row has {has})")
+    return fact
 
 
 def encode_fact(tokenizer, fact: Mapping) -> dict[str, list[int]]:
     """One statement: {"input_ids", "labels"}, both [length]; labels are -100 on the prompt.
 
-    Prompt and answer are tokenised together, as in running text. The answer starts where the ids
-    leave those of the prompt alone; a token that spans both belongs to the answer. Raises
-    ValueError when that leaves no token to predict it from."""
-    alone = prompt_ids(tokenizer, fact["prompt"])
-    space = "" if fact["lang"].split("-")[0] in WITHOUT_SPACES else " "
-    ids = prompt_ids(tokenizer, fact["prompt"] + space + fact["answer"])
-    start = next(
-        (i for i, (a, b) in enumerate(zip(alone, ids)) if a != b), min(len(alone), len(ids))
-    )
+    Both are tokenised together, as in running text. The answer starts where the ids leave those of
+    the prompt; a token that spans both belongs to it. Raises: ValueError when nothing precedes it.
+    """
+    language = fact["lang"].split("-")[0]
+    space = "" if language in WITHOUT_SPACES else " "
+    statement = fact["prompt"] + space + fact["answer"]
+    prompt = prompt_ids(tokenizer, fact["prompt"])
+    ids = prompt_ids(tokenizer, statement)
+    start = len(prompt)
+    while prompt[:start] != ids[:start]:
+        start -= 1
     if not 0 < start < len(ids):
-        raise ValueError(
-            f"the tokenizer does not tell prompt from answer in "
-            f"{fact['prompt'] + space + fact['answer']!r}"
-        )
-    return {"input_ids": ids, "labels": [-100] * start + ids[start:]}
+        raise ValueError(f"the tokenizer does not tell prompt from answer in {statement!r}")
+    labels = [-100] * start + ids[start:]
+    return {"input_ids": ids, "labels": labels}
 
 
 def fact_recall(
@@ -64,55 +64,53 @@ def fact_recall(
     languages: Sequence[str] | None = None,
     batch_size: int = 64,
 ) -> dict[str, float]:
-    """Share of facts recalled by language, 0 … 1, and their "mean" over languages. facts: rows as
-    in `load_facts`, or its path.
+    """Share of facts (rows of `load_facts`, or its path) recalled by language, and the "mean".
 
     A fact is recalled when greedy decoding of its prompt begins with exactly the answer's tokens.
     One pass over prompt and answer tells: as long as each likeliest token is the answer's, decoding
-        reads the same tokens. A model with pairs keeps the pair that is set.
-    Raises ValueError for a malformed fact, a language without facts, no facts, or a batch size
-    below 1."""
+    reads the same tokens. A model with pairs keeps the pair that is set.
+
+    Raises: ValueError for a malformed fact, a language without facts, or a batch size below 1.
+    """
     if isinstance(facts, (str, Path)):
         facts = load_facts(facts)
     facts = [_checked(fact, f"fact {number}") for number, fact in enumerate(facts, 1)]
     known = list(dict.fromkeys(fact["lang"] for fact in facts))
     languages = known if languages is None else list(languages)
     if missing := [lang for lang in languages if lang not in known]:
-        raise ValueError(
-            f"no facts in {', '.join(missing)}; there are some in "
-            f"{', '.join(known) or 'no language'}"
-        )
+        some = ", ".join(known) or "no language"
+        raise ValueError(f"no facts in {', '.join(missing)}; there are some in {some}")
     if not languages or batch_size < 1:
         raise ValueError(
             f"needs at least one language with facts and batch_size={batch_size} of at least 1"
         )
     facts = [fact for fact in facts if fact["lang"] in languages]
     examples = [encode_fact(tokenizer, fact) for fact in facts]
-    recalled: dict[str, list[bool]] = {lang: [] for lang in languages}
-    with evaluation_mode(model):
-        for rows in batches(examples, batch_size, key=lambda example: len(example["input_ids"])):
-            batch = collate(tokenizer, [examples[row] for row in rows], device=input_device(model))
-            labels = batch.pop("labels")[:, 1:]
-            likeliest = (
-                model(**batch, use_cache=False).logits[:, :-1].argmax(dim=-1).to(labels.device)
-            )
-            for row, right in zip(
-                rows, ((likeliest == labels) | (labels == -100)).all(dim=1).tolist()
-            ):
-                recalled[facts[row]["lang"]].append(right)
-    shares = {lang: sum(hits) / len(hits) for lang, hits in recalled.items()}
-    return {**shares, "mean": sum(shares.values()) / len(shares)}
+
+    def recalled(batch) -> Tensor:
+        labels = batch.pop("labels")[:, 1:]
+        logits = model(**batch, use_cache=False).logits[:, :-1]
+        likeliest = logits.argmax(dim=-1).to(labels.device)
+        right = (likeliest == labels) | (labels == -100)
+        return right.all(dim=1)
+
+    hits = {lang: [] for lang in languages}
+    for rows, found in read(model, tokenizer, examples, recalled, batch_size=batch_size):
+        for row, hit in zip(rows, found.tolist()):
+            hits[facts[row]["lang"]].append(hit)
+    shares = {lang: fmean(found) for lang, found in hits.items()}
+    return {**shares, "mean": fmean(shares.values())}
 
 
 def per_language_perplexity(
     model, tokenizer, corpus, languages: Sequence[str], max_sentences: int = 200
 ) -> dict[str, float]:
-    """evaluate.perplexity on the corpus' first `max_sentences` sentences of each language.
-
-    Raises KeyError for a language that the corpus lacks, ValueError for max_sentences below 1."""
+    """`perplexity` of the corpus' first `max_sentences` sentences of each language. Raises:
+    KeyError for a language that the corpus lacks; ValueError for max_sentences below 1."""
     if max_sentences < 1:
         raise ValueError(f"max_sentences={max_sentences} must be at least 1")
-    return {
-        lang: perplexity(model, tokenizer, texts(corpus, lang)[:max_sentences])
-        for lang in languages
-    }
+    found = {}
+    for lang in languages:
+        sentences = texts(corpus, lang)[:max_sentences]
+        found[lang] = perplexity(model, tokenizer, sentences)
+    return found

@@ -1,35 +1,24 @@
-"""What are the neurons of a set? The tokens and token classes they answer to, their share of the
-score, and the blocks they lie in."""
+"""What are the neurons of a set? The tokens they answer to, and where the score lies."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from ..awareness import (
-    AwarenessScores,
-    chosen_views,
-    frozen_evaluation,
-    n_tokens,
-    plain_ids,
-    sentence_losses,
-)
-from ..blocks import input_device
-from ..corpus import batches, collate, prompt_ids
+from ..awareness import AwarenessScores, neurons_and_gradients
+from ..corpus import encode_sentences, prompt_ids
+from ..hooks import observe, read, sites
 from ..neurons import NeuronSets, normalized
 
 MAX_LENGTH = 256  # tokens of a sentence
 CLASSES = ("frequent word", "other word", "piece of a word", "punctuation")
-HAN = re.compile(r"[\u3400-\u9fff]")
-WORD = re.compile(
-    r"[\u3400-\u9fff]+|[^\W\u3400-\u9fff]+"
-)  # a run of Chinese, or of other letters and digits
+WORD = re.compile(r"([\u3400-\u9fff]+)|[^\W\u3400-\u9fff]+")  # Chinese is the group, or others
 
 
 def token_readings(
@@ -40,52 +29,35 @@ def token_readings(
     *,
     gradients: bool = True,
     batch_size: int = 32,
-) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+) -> Iterator[tuple]:
     """Batch by batch: (sentence numbers, token ids [token], |h| [layer, token, d_ff], |h · dL/dh|
-    likewise or None without `gradients`).
+    likewise or None without `gradients`), sentence by sentence, padding left out.
 
-    Tokens follow each other sentence by sentence, padding left out. h and L are those of
-    `score_awareness` (LANDeRMT eq. 4): at each token the input of `down`, and the summed loss of
-    the next tokens. Raises: ValueError for a layer out of range or a sentence of fewer than two
-        tokens.
+    h and L are those of `score_awareness` (LANDeRMT eq. 4): the input of `down`, and the summed
+    loss. Raises: ValueError for a layer out of range or a sentence of fewer than two tokens.
     """
-    feed_forwards, layers = chosen_views(model, layers)
-    examples = [
-        plain_ids(tokenizer, sentence, "text", number, MAX_LENGTH)
-        for number, sentence in enumerate(sentences)
-    ]
-    caught: list[torch.Tensor] = []
+    chosen = sites(model, "neurons", layers)
+    examples = encode_sentences(tokenizer, sentences, MAX_LENGTH, minimum=2)
 
-    def catch(module, args):
-        h = (
-            args[0]
-            if args[0].requires_grad or not gradients
-            else args[0].detach().requires_grad_(True)
-        )  # a graph starts at the lowest
-        caught.append(h)
-        return (h, *args[1:])
-
-    for rows in batches(examples, batch_size, key=n_tokens):
-        batch = collate(tokenizer, [examples[row] for row in rows], device=input_device(model))
-        with ExitStack() as stack, frozen_evaluation(model), torch.set_grad_enabled(gradients):
-            for feed_forward in feed_forwards:
-                stack.callback(feed_forward.down.register_forward_pre_hook(catch).remove)
-            loss = sentence_losses(model, batch).sum()
-            slopes = torch.autograd.grad(loss, caught) if gradients else None
+    def reading(batch):
         mask = batch["attention_mask"].bool()
-        flat = mask.flatten()
-        h = torch.stack(
-            [x.detach().flatten(0, -2)[flat.to(x.device)].float().cpu() for x in caught]
-        )
-        effect = (
-            torch.stack([g.flatten(0, -2)[flat.to(g.device)].float().cpu() for g in slopes])
-            .mul_(h)
-            .abs_()
-            if gradients
-            else None
-        )
-        caught.clear()
-        yield rows, batch["input_ids"][mask].cpu(), h.abs_(), effect
+
+        def at_tokens(values):  # [layer, token, d_ff]
+            found = [x.detach()[mask.to(x.device)].float().cpu() for x in values]
+            return torch.stack(found)
+
+        if gradients:
+            neurons, slopes = neurons_and_gradients(model, chosen, batch)
+        else:
+            found, _ = observe(model, chosen, batch, lambda layer, h: h)
+            neurons = found.values()
+        h = at_tokens(neurons)
+        effect = at_tokens(slopes).mul_(h).abs_() if gradients else None
+        return batch["input_ids"][mask].cpu(), h.abs_(), effect
+
+    options = {"batch_size": batch_size, "gradients": gradients}
+    for rows, found in read(model, tokenizer, examples, reading, **options):
+        yield rows, *found
 
 
 def token_means(
@@ -93,21 +65,16 @@ def token_means(
     tokenizer,
     sentences: Sequence[str],
     layer: int,
-    neurons: Sequence[int] | torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean |h| of chosen neurons at every token of the vocabulary, and how often it occurs: float64
-    [vocabulary, neuron], [vocabulary].
-
-    A token that does not occur has a mean of 0. Errors as `token_readings`.
-    """
+    neurons: Sequence[int] | Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Mean |h| of chosen neurons at every token of the vocabulary (0 where it does not occur), and
+    how often it occurs: float64 [vocabulary, neuron], [vocabulary]. Errors as `token_readings`."""
     neurons = torch.as_tensor(neurons).long()
-    sums, counts = (
-        torch.zeros(len(tokenizer), len(neurons)).double(),
-        torch.zeros(len(tokenizer)).double(),
-    )
+    sums = torch.zeros(len(tokenizer), len(neurons)).double()
+    counts = torch.zeros(len(tokenizer)).double()
     for _, ids, h, _ in token_readings(model, tokenizer, sentences, [layer], gradients=False):
         sums.index_add_(0, ids, h[0][:, neurons].double())
-        counts.index_add_(0, ids, torch.ones(len(ids)).double())
+        counts += ids.bincount(minlength=len(counts))
     return sums / counts.clamp(min=1)[:, None], counts
 
 
@@ -119,62 +86,54 @@ def top_tokens(
     neurons: Sequence[int],
     n: int = 8,
     minimum: int = 3,
-) -> dict[int, list[tuple[int, float, int]]]:
+) -> dict[int, list[tuple]]:
     """{neuron: the `n` tokens with its largest mean |h|, as (token id, mean, occurrences)}, of the
     tokens that occur `minimum` times."""
     means, counts = token_means(model, tokenizer, sentences, layer, neurons)
     often = (counts >= max(1, minimum)).nonzero().flatten()
-    best = means[often].argsort(dim=0, descending=True, stable=True)[:n]  # (rank, neuron)
-    return {
-        int(neuron): [
-            (i, means[i, column].item(), int(counts[i])) for i in often[best[:, column]].tolist()
-        ]
-        for column, neuron in enumerate(neurons)
-    }
+    order = means[often].argsort(dim=0, descending=True, stable=True)
+    best, found = often[order[:n]], {}  # (rank, neuron)
+    for column, neuron in enumerate(neurons):
+        ids = best[:, column].tolist()
+        found[int(neuron)] = [(i, means[i, column].item(), int(counts[i])) for i in ids]
+    return found
 
 
 def token_classes(tokenizer, sentences: Sequence[str], frequent: int = 20) -> list[list[int]]:
-    """The class of every token, as an index into CLASSES, by a rule that needs no dictionary;
-    `sentences` are of one language.
+    """The class of every token of one language's sentences, as an index into CLASSES, by a rule
+    that needs no dictionary.
 
-    Punctuation has no letter and no digit (a BOS token counts as such). A piece is a part of a
-    word, or of a character. Of the whole words, the `frequent` most frequent ones of these
-    sentences are frequent words: function words, mostly. Chinese has no spaces, so a token of whole
-        characters counts as a word. Raises: ValueError for a tokenizer without offsets.
+    Punctuation has no letter and no digit (BOS counts as such). A piece is a part of a word, or of
+    a character. The `frequent` most frequent whole words of these sentences are frequent words:
+    function words, mostly. Chinese has no spaces, so a token of whole characters counts as a word.
+    Raises: ValueError for a tokenizer without offsets.
     """
     if not tokenizer.is_fast:
-        raise ValueError(
-            f"{type(tokenizer).__name__} does not say where its tokens lie in the text: use a "
-            f"fast tokenizer."
-        )
+        silent = f"{type(tokenizer).__name__} does not say where its tokens lie in the text"
+        raise ValueError(f"{silent}: use a fast tokenizer.")
     words = [_words(tokenizer, sentence) for sentence in sentences]
     counts = Counter(word for row in words for word in row if word)
-    common = {word for word, _ in counts.most_common(frequent)}
-    return [
-        [3 if word == "" else 2 if word is None else int(word not in common) for word in row]
-        for row in words
-    ]
+    classes = {"": 3, None: 2}
+    for word, _ in counts.most_common(frequent):
+        classes[word] = 0
+    return [[classes.get(word, 1) for word in row] for row in words]
 
 
 def _words(tokenizer, sentence: str) -> list[str | None]:
     """For every token its word in lower case if it is a whole word, "" if it has no letter or
     digit, None for a part of a word."""
     encoded = tokenizer(sentence, add_special_tokens=False, return_offsets_mapping=True)
-    runs = [match.span() for match in WORD.finditer(sentence)]
-    found = [""] * (len(prompt_ids(tokenizer, sentence)) - len(encoded["input_ids"]))
-    for token, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"]):
-        a, b = next(((a, b) for a, b in runs if a < end and start < b), (0, 0))
-        whole = HAN.match(sentence[a:b]) or (start <= a and b <= end)
-        text = tokenizer.decode(
-            [token]
-        ).strip()  # "" for a space of its own, "\ufffd" for some bytes of a character
-        found.append(
-            ""
-            if a == b or not text
-            else None
-            if "\ufffd" in text or not whole
-            else sentence[max(a, start) : min(b, end)].lower()
-        )
+    ids, runs = encoded["input_ids"], {match.span() for match in WORD.finditer(sentence)}
+    found = [""] * (len(prompt_ids(tokenizer, sentence)) - len(ids))  # BOS
+    for token, place in zip(ids, encoded["offset_mapping"]):
+        match, text = WORD.search(sentence, *place), tokenizer.decode([token]).strip()
+        if match is None or not text:  # text is empty for a space
+            found.append("")
+        elif "\ufffd" in text:  # some bytes of a character
+            found.append(None)
+        else:
+            complete = match[1] or match.span() in runs
+            found.append(match[0].lower() if complete else None)
     return found
 
 
@@ -184,24 +143,15 @@ class ClassProfile:
     [class, layer, d_ff]; `count` [class]."""
 
     layers: list[int]
-    awareness: torch.Tensor
-    activation: torch.Tensor
-    count: torch.Tensor
+    awareness: Tensor
+    activation: Tensor
+    count: Tensor
 
-    def sums(self, chosen: Mapping[int, torch.Tensor], what: str = "awareness") -> torch.Tensor:
-        """Summed over the neurons {layer: indices}, float32 [class]. what: "awareness" or
-        "activation"."""
-        values = getattr(self, what)
-        return torch.stack(
-            [
-                values[:, self.layers.index(layer), indices].sum(dim=-1)
-                for layer, indices in chosen.items()
-            ]
-        ).sum(dim=0)
+    def sums(self, chosen: Mapping[int, Tensor], what: str = "awareness") -> Tensor:
+        """Summed over the neurons {layer: indices}, float32 [class]; what: an attribute's name."""
+        return _total(getattr(self, what), self.layers, chosen)
 
-    def per_token(
-        self, chosen: Mapping[int, torch.Tensor], what: str = "awareness"
-    ) -> torch.Tensor:
+    def per_token(self, chosen: Mapping[int, Tensor], what: str = "awareness") -> Tensor:
         """A token of the class against the mean token: its |h · dL/dh| or |h|, float32 [class]; 1
         is average, nan for an empty class."""
         sums = self.sums(chosen, what)
@@ -217,60 +167,49 @@ def class_profile(
     batch_size: int = 32,
 ) -> ClassProfile:
     """What each class of tokens adds to the activation and the awareness of all neurons; any set
-    can be looked up in the result.
+    can be looked up in the result. One pass; memory does not grow with the corpus.
 
-    classes: as `token_classes` gives, a class per token. One pass; memory does not grow with the
-        corpus. Errors as `token_readings`.
+    classes: as `token_classes` gives, a class per token. Raises: ValueError as `token_readings`.
     """
     awareness = activation = count = 0
-    for rows, _, h, effect in token_readings(
-        model, tokenizer, sentences, layers, batch_size=batch_size
-    ):
+    readings = token_readings(model, tokenizer, sentences, layers, batch_size=batch_size)
+    for rows, _, h, effect in readings:
         labels = torch.tensor([label for row in rows for label in classes[row][:MAX_LENGTH]])
-        member = (labels == torch.arange(len(CLASSES))[:, None]).float()  # (class, token)
-        awareness, activation = (
-            awareness + torch.einsum("ct,ltn->cln", member, effect),
-            activation + torch.einsum("ct,ltn->cln", member, h),
-        )
-        count = count + member.sum(dim=1)
+        member = F.one_hot(labels, len(CLASSES)).T.float()  # (class, token)
+        awareness += torch.einsum("ct,ltn->cln", member, effect)
+        activation += torch.einsum("ct,ltn->cln", member, h)
+        count += member.sum(dim=1)
     return ClassProfile(sorted(layers), awareness, activation, count)
 
 
-def awareness_share(scores: AwarenessScores, sets: NeuronSets) -> torch.Tensor:
+def share_of_score(scores: AwarenessScores, sets: NeuronSets) -> Tensor:
     """The share of a language's total score that lies in a set, float32 [language of the text,
-    language of the set].
+    language of the set]. Take scores of other sentences than the sets were made from: a set holds
+    its own language's highest scores by construction."""
+    values, chosen = scores.values, sets.specific
+    columns = [_total(values, scores.layers, chosen[x]) for x in sets.languages]
+    return torch.stack(columns, dim=1) / values.sum(dim=(1, 2))[:, None]
 
-    Take scores of other sentences than the sets were made from: a set holds its own language's
-    highest scores by construction.
-    """
-    total = scores.values.sum(dim=(1, 2))
-    parts = [
-        sum(
-            scores.values[:, scores.layers.index(x), indices].sum(dim=-1)
-            for x, indices in sets.specific[language].items()
-        )
-        for language in sets.languages
-    ]
-    return torch.stack(parts, dim=-1) / total[:, None]
+
+def _total(values: Tensor, layers: list[int], chosen: Mapping[int, Tensor]) -> Tensor:
+    """values [row, layer, d_ff] summed over the neurons {layer: indices}: [row]."""
+    places = [values[:, layers.index(layer), chosen[layer]] for layer in chosen]
+    return torch.cat(places, dim=1).sum(dim=1)
 
 
 def layer_position(
     scores: AwarenessScores, epsilon: float = 0.9, normalize: str = "layer_mean"
-) -> torch.Tensor:
+) -> Tensor:
     """How many specific neurons each layer has, int64 [layer, language], if all layers share one
-    threshold. scores: of all layers.
+    threshold; `categorize` gives every layer the same number, which is also chance.
 
-    `categorize` gives every layer the same number. Here the scores are normalised within the layer
-    as there (`normalize`: "layer_mean", "rank" or "raw"), and then the 1 - epsilon with the largest
-    variance over languages are taken from all layers together. Chance: the
-    same number in each layer. Raises: ValueError for scores that are not finite, or all zero in a
-        layer.
-    """
+    Scores are normalised within the layer ("layer_mean", "rank" or "raw"); then the 1 - epsilon
+    with the largest variance over languages are taken from all layers together. Raises: ValueError
+    for scores that are not finite, or all zero in a layer."""
     values = normalized(scores, normalize)  # (language, layer, d_ff)
     variance = values.var(dim=0, unbiased=True)
-    top = variance.flatten().argsort(descending=True, stable=True)[
-        : round((1 - epsilon) * variance.numel())
-    ]
+    kept = round((1 - epsilon) * variance.numel())
+    top = variance.flatten().argsort(descending=True, stable=True)[:kept]
     layer, owner = top // variance.shape[1], values.argmax(dim=0).flatten()[top]
     counts = torch.zeros(len(scores.layers), len(scores.languages), dtype=torch.long)
     return counts.index_put_((layer, owner), torch.ones_like(layer), accumulate=True)

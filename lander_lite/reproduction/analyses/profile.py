@@ -14,9 +14,9 @@ from ...corpus import prompt_ids
 from ...neurons import NeuronSets, random_neurons
 from ...probes.tokens import (
     CLASSES,
-    awareness_share,
     class_profile,
     layer_position,
+    share_of_score,
     token_classes,
     token_means,
 )
@@ -120,16 +120,16 @@ def log_factors(profiles: list[dict], sets: NeuronSets, measure: str) -> Tensor:
 
 # ---------------------------------------------------------------- scores and places
 def shares(lab: Lab, sets: NeuronSets, random: list, sentences: dict) -> dict:
-    """`awareness_share` of scores on held-out sentences."""
+    """`share_of_score` of scores on held-out sentences."""
     scores = score_awareness(
         lab.base, lab.tokenizer, sentences, sets.languages, sets.layers, progress=False
     )
-    share, own = awareness_share(scores, sets), torch.eye(len(sets.languages)).bool()
+    share, own = share_of_score(scores, sets), torch.eye(len(sets.languages)).bool()
     return {
         "own": share[own].mean(),
         "others": share[~own].mean(),
         "by_language": dict(zip(sets.languages, share.diag())),
-        "control_random": spread([awareness_share(scores, draw).mean() for draw in random]),
+        "control_random": spread([share_of_score(scores, draw).mean() for draw in random]),
     }
 
 

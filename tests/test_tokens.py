@@ -10,7 +10,7 @@ from lander_lite.config import data_dir
 from lander_lite.corpus import texts
 from lander_lite.probes.tokens import (
     CLASSES,
-    awareness_share,
+    share_of_score,
     class_profile,
     layer_position,
     token_classes,
@@ -152,11 +152,11 @@ def test_share_and_position_of_planted_neurons():
         {"en": {2: range(10), 3: []}, "de": {2: [], 3: range(10, 20)}},
         100,
     )
-    share = awareness_share(scores, sets)
+    share = share_of_score(scores, sets)
     assert share[0, 0].item() == pytest.approx((values[0, 2, :10].sum() / values[0].sum()).item())
     assert share.diagonal().min() > 4 * share[~torch.eye(2).bool()].max()
     chance = torch.stack(
-        [awareness_share(scores, random_neurons(sets, seed)) for seed in range(20)]
+        [share_of_score(scores, random_neurons(sets, seed)) for seed in range(20)]
     )
     assert (
         chance.mean().item() == pytest.approx(20 / 800, rel=0.3)
@@ -168,5 +168,5 @@ def test_share_and_position_of_planted_neurons():
 def test_errors(bloom, tokenizer):
     with pytest.raises(ValueError, match="layers"):
         next(token_readings(bloom, tokenizer, ["ab"], [9]))
-    with pytest.raises(ValueError, match="sentence 1: 1 tokens"):
+    with pytest.raises(ValueError, match="sentence 1 has 1 tokens"):
         next(token_readings(bloom, tokenizer, ["ab", "a"], [0]))
