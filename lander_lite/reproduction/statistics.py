@@ -16,7 +16,7 @@ from ..evaluation import bleu_counts, bleu_of_sums
 
 # ---------------------------------------------------------------- two systems on one test set
 def bleu_rows(pair: str, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """The counts of one output that BLEU adds up, int [sentence, 10] (`evaluate.bleu_counts`);
+    """The counts of one output that BLEU adds up, int [sentence, 10] (`evaluation.bleu_counts`);
     tokenizer `zh` into Chinese, 13a else.
 
     Compute them once for a system that is compared with several others.
