@@ -14,7 +14,6 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from .blocks import feed_forwards, fingerprint
-from .config import parse_pair
 from .corpus import check_examples, check_pairs, encode, encode_sentences, texts
 from .hooks import (  # noqa: F401  (for probes/tokens.py)
     Site,
@@ -27,7 +26,7 @@ from .hooks import (  # noqa: F401  (for probes/tokens.py)
     sites,
     token_weights,
 )
-from .io import read_tensors, write_tensors
+from .io import parse_pair, read_tensors, write_tensors
 from .layers import LayerScores, first_rows
 
 KIND = "lander_lite.AwarenessScores/1"

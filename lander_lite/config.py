@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 import types
 import typing
 from dataclasses import asdict, dataclass, field, fields
@@ -11,16 +10,15 @@ from pathlib import Path
 
 import yaml
 
-from .io import write_text
+from .io import PACKAGE, data_dir, languages_of_pair, parse_pair, resolve, write_text
 
-PACKAGE = Path(__file__).parent
+__all__ = ["LanderConfig", "data_dir", "languages_of_pair", "parse_pair", "resolve"]  # of io, too
 LANGUAGES = ["en", "de", "it", "fr", "ar", "zh"]
 # the ten directions of LANDeRMT (arXiv 2409.19523), Table 1
 PAIRS = [pair for lang in ("de", "it", "fr", "ar", "zh") for pair in (f"en-{lang}", f"{lang}-en")]
 DTYPES = ("float32", "bfloat16", "float16")
 ROUTINGS = ("none", "literal", "corrected", "learned")
 DEFAULT_ROUTING = "learned"  # the base model, until it is trained
-FILE_SUFFIXES = (".jsonl", ".json", ".tsv", ".txt", ".yaml", ".safetensors")
 COUNT = (lambda value: value >= 1, "must be at least 1")  # the rule of other whole numbers
 NATURAL = (lambda value: value >= 0, "must be at least 0")
 RANGES = {
@@ -283,45 +281,3 @@ def nearest(name, valid, prefix: str = "") -> str:
 def profiles() -> list[str]:
     """The names of the profiles."""
     return sorted(path.stem for path in (PACKAGE / "profiles").glob("*.yaml"))
-
-
-def data_dir() -> Path:
-    """The packaged data: `lander_lite/data` in an installed wheel, else `data/` of the clone."""
-    inside = PACKAGE / "data"
-    return inside if inside.is_dir() else PACKAGE.parent / "data"
-
-
-def resolve(name) -> Path | None:
-    """The local path that `name` means: as it stands or, for "data/…", in the packaged data.
-
-    Returns: None for what can only be a hub id, "owner/name" or "name".
-    Raises: FileNotFoundError for a missing local path.
-    """
-    text, path = str(name), Path(name).expanduser()
-    packaged = data_dir() / text.removeprefix("data/")
-    if path.exists():
-        return path
-    if text.startswith("data/") and packaged.exists():
-        return packaged
-    is_file = not isinstance(name, str) or text.startswith("data/") or path.suffix in FILE_SUFFIXES
-    if is_file or not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?(:[\w.-]+)?", text):
-        raise FileNotFoundError(
-            f"no such file or folder: {text} (looked in {Path.cwd()} and in the packaged data)"
-        )
-    return None
-
-
-def parse_pair(pair: str) -> tuple[str, str]:
-    """("en", "de") of "en-de". Raises ValueError for no two different languages."""
-    parts = str(pair).strip().split("-")
-    if len(parts) != 2 or not all(parts) or parts[0] == parts[1]:
-        raise ValueError(
-            f"{pair!r} is not a translation direction: write source-target with two different "
-            f"codes, such as en-de"
-        )
-    return parts[0], parts[1]
-
-
-def languages_of_pair(pair: str) -> tuple[str, ...]:
-    """("en", "de") of "en-de"; ("af",) of a bare code, for plain text of one language."""
-    return parse_pair(pair) if "-" in pair or not pair else (pair,)

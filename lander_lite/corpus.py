@@ -17,8 +17,7 @@ from pyarrow import ArrowInvalid, ArrowTypeError
 from torch.nn.utils.rnn import pad_sequence
 
 from .blocks import unwrap
-from .config import parse_pair, resolve
-from .io import json_rows, lines_of
+from .io import json_rows, lines_of, parse_pair, resolve
 
 _NAMES = """en English, de German, it Italian, fr French, ar Arabic, zh Chinese, af Afrikaans,
 es Spanish, ja Japanese, ru Russian, pt Portuguese, nl Dutch, pl Polish, cs Czech, ro Romanian,

@@ -92,9 +92,12 @@ def sentence_losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.T
     label t + 1: one shift. Without "labels" every token is one."""
     ids, mask = batch["input_ids"], batch["attention_mask"]
     labels = batch["labels"] if "labels" in batch else ids.masked_fill(mask == 0, -100)
-    logits = model(ids, attention_mask=mask, use_cache=False).logits[:, :-1].float()
+    logits = model(ids, attention_mask=mask, use_cache=False).logits[:, :-1]
     labels = labels[:, 1:].to(logits.device)
-    return F.cross_entropy(logits.mT, labels, ignore_index=-100, reduction="none").sum(dim=1)
+    losses = F.cross_entropy(
+        logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none"
+    )
+    return losses.view(labels.shape).sum(dim=1)
 
 
 def token_weights(batch: dict[str, torch.Tensor]) -> torch.Tensor:

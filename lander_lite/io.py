@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+PACKAGE = Path(__file__).parent
+FILE_SUFFIXES = (".jsonl", ".json", ".tsv", ".txt", ".yaml", ".safetensors")
 
 if TYPE_CHECKING:
     from torch import Tensor  # the command line answers a typo before torch is imported
@@ -151,3 +155,45 @@ def repair_folder(folder: Path) -> None:
         os.replace(new if new.exists() else old, folder)
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
+
+
+def data_dir() -> Path:
+    """The packaged data: `lander_lite/data` in an installed wheel, else `data/` of the clone."""
+    inside = PACKAGE / "data"
+    return inside if inside.is_dir() else PACKAGE.parent / "data"
+
+
+def resolve(name) -> Path | None:
+    """The local path that `name` means: as it stands or, for "data/…", in the packaged data.
+
+    Returns: None for what can only be a hub id, "owner/name" or "name".
+    Raises: FileNotFoundError for a missing local path.
+    """
+    text, path = str(name), Path(name).expanduser()
+    packaged = data_dir() / text.removeprefix("data/")
+    if path.exists():
+        return path
+    if text.startswith("data/") and packaged.exists():
+        return packaged
+    is_file = not isinstance(name, str) or text.startswith("data/") or path.suffix in FILE_SUFFIXES
+    if is_file or not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?(:[\w.-]+)?", text):
+        raise FileNotFoundError(
+            f"no such file or folder: {text} (looked in {Path.cwd()} and in the packaged data)"
+        )
+    return None
+
+
+def parse_pair(pair: str) -> tuple[str, str]:
+    """("en", "de") of "en-de". Raises ValueError for no two different languages."""
+    parts = str(pair).strip().split("-")
+    if len(parts) != 2 or not all(parts) or parts[0] == parts[1]:
+        raise ValueError(
+            f"{pair!r} is not a translation direction: write source-target with two different "
+            f"codes, such as en-de"
+        )
+    return parts[0], parts[1]
+
+
+def languages_of_pair(pair: str) -> tuple[str, ...]:
+    """("en", "de") of "en-de"; ("af",) of a bare code, for plain text of one language."""
+    return parse_pair(pair) if "-" in pair or not pair else (pair,)

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from .blocks import fingerprint
-from .config import languages_of_pair
-from .io import atomic_path, read_tensors, write_tensors
+from .io import atomic_path, languages_of_pair, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from .awareness import AwarenessScores

@@ -6,7 +6,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-ROUTINGS = ("none", "literal", "corrected", "learned")
+from .config import ROUTINGS
+
+__all__ = ["CAR", "ROUTINGS", "awareness_share"]
 
 
 def awareness_share(phi: torch.Tensor, general: torch.Tensor, specific: torch.Tensor) -> float:

@@ -6,7 +6,6 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from lander_lite import config as config_module
 from lander_lite.config import DEFAULT_ROUTING, ROUTINGS, LanderConfig, data_dir, profiles, resolve
 from lander_lite.routing import ROUTINGS as ROUTES
 
@@ -247,5 +246,5 @@ def test_hub_ids_and_existing_paths_are_told_apart(tmp_path, monkeypatch):
 
 def test_packaged_data_inside_a_wheel_comes_first(tmp_path, monkeypatch):
     (tmp_path / "lander_lite" / "data").mkdir(parents=True)
-    monkeypatch.setattr(config_module, "PACKAGE", tmp_path / "lander_lite")
+    monkeypatch.setattr("lander_lite.io.PACKAGE", tmp_path / "lander_lite")
     assert data_dir() == tmp_path / "lander_lite" / "data"

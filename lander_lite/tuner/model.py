@@ -20,7 +20,9 @@ from torch import nn
 
 from ..blocks import feed_forwards, fingerprint
 from ..config import languages_of_pair
+from ..hooks import is_main
 from ..io import open_tensors, repair_folder, replace_folder
+from ..training.distributed import whole
 from .config import SETS, LanderTuningConfig
 from .layer import LanderLayer
 from .registry import register
@@ -154,10 +156,15 @@ class LanderModel(PeftModelForCausalLM):
         folder = Path(save_directory)
         if folder.is_file():
             raise ValueError(f"{folder} is a file; give a folder")
+        # every process puts sharded slices together, and the first one writes
+        tuned = {key: whole(p) for key, p in self.state_dict().items() if ".lander_" in key}
+        if not is_main():
+            return
+        options = {"save_embedding_layers": False, "state_dict": tuned, **options}
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place:
             new = Path(place) / folder.name
-            super().save_pretrained(new, **{"save_embedding_layers": False, **options})
+            super().save_pretrained(new, **options)
             for path in folder.iterdir() if folder.is_dir() else ():
                 if not (new / path.name).exists():
                     copy = shutil.copytree if path.is_dir() else shutil.copy2
