@@ -231,6 +231,33 @@ def test_memory_does_not_grow_with_the_text(bloom, tokenizer, monkeypatch):
     )  # two chunks of three batches: one may not be gone when the next comes
 
 
+def test_processes_share_the_text(bloom, tokenizer, corpus, monkeypatch):
+    """Each takes every second sentence, and an empty share counts nothing."""
+    sentences = texts(corpus, "en")[:3]
+    whole, n = active_tokens(bloom, tokenizer, sentences, 2, 256)
+    monkeypatch.setattr("lander_lite.neighbours.lape.world", lambda: 2)
+    shares = []
+    for number in (0, 1):
+        monkeypatch.setattr("lander_lite.neighbours.lape.rank", lambda number=number: number)
+        shares.append(active_tokens(bloom, tokenizer, sentences, 2, 256))
+    assert torch.equal(shares[0][0] + shares[1][0], whole) and shares[0][1] + shares[1][1] == n
+    monkeypatch.setattr("lander_lite.neighbours.lape.add_up", lambda tensor: tensor + 1)
+    assert active_tokens(bloom, tokenizer, sentences[:1], 2, 256)[0].eq(1).all()  # the other's
+
+
+def test_counts_are_the_same_where_memory_runs_out(bloom, tokenizer, corpus):
+    wanted, n = active_tokens(bloom, tokenizer, texts(corpus, "en"), 4, 256)
+
+    def out_of_memory(module, args, output):
+        if len(output) > 1:
+            raise torch.OutOfMemoryError("planted, after some blocks have been counted")
+
+    feed_forwards(bloom)[2].down.register_forward_hook(out_of_memory)
+    with pytest.warns(UserWarning, match="going on with halves"):
+        found, m = active_tokens(bloom, tokenizer, texts(corpus, "en"), 4, 256)
+    assert torch.equal(found, wanted) and m == n
+
+
 def test_counts_of_halves_add_up(model, tokenizer, corpus):
     languages = ["en", "de", "zh"]
     whole = activation_counts(model, tokenizer, corpus, languages)
