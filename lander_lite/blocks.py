@@ -18,7 +18,6 @@ from transformers.pytorch_utils import Conv1D
 # of two layers d_model -> d_ff, the one that goes through the activation function
 GATE_NAMES = ("gate_proj", "gate", "w1", "linear_1")
 ACTIVATION_NAMES = ("act_fn", "act", "activation_fn", "activation", "gelu_impl")
-QUANTISED = ("Params4bit", "Int8Params")  # bitsandbytes' weights
 AGREED: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # modules whose views were found right
 
 
@@ -111,12 +110,6 @@ class FeedForward:
         layers = {"up": self.up, "gate": self.gate}
         return {name: layer for name, layer in layers.items() if layer is not None}
 
-    @property
-    def quantised(self) -> bool:
-        """Whether a layer holds 4- or 8-bit weights."""
-        layers = (*self.inner.values(), self.down)
-        return any(type(layer.weight).__name__ in QUANTISED for layer in layers)
-
     def neurons(self, x: torch.Tensor) -> torch.Tensor:
         """The activations h (..., d_ff) that `down` reads; x is the input (..., d_model)."""
         return self.act(self.up(x)) if self.gate is None else self.act(self.gate(x)) * self.up(x)
@@ -162,37 +155,6 @@ class FeedForward:
             for name in names:
                 setattr(holder, name, module)
         setattr(self, part, module)
-
-    def dequantise(self, dtype: torch.dtype) -> None:
-        """Put nn.Linear layers of the same values in the place of 4- and 8-bit ones."""
-        for part in (*self.inner, "down"):
-            layer = getattr(self, part)
-            if type(layer.weight).__name__ not in QUANTISED:
-                continue
-            weight, bias = dense_weight(layer, self.name), layer.bias is not None
-            plain = nn.Linear(*reversed(weight.shape), bias, device=weight.device, dtype=dtype)
-            with torch.no_grad():
-                plain.weight.copy_(weight)
-                if bias:
-                    plain.bias.copy_(layer.bias)
-            self.replace_part(part, plain.requires_grad_(False).train(layer.training))
-
-
-def dense_weight(layer: nn.Module | Projection, name: str) -> torch.Tensor:
-    """The weight [out, in] of a layer in floating point, turned back if it is quantised.
-
-    Raises: ValueError for integers of another form than bitsandbytes'.
-    """
-    if type(layer.weight).__name__ in QUANTISED:
-        from transformers.integrations.bitsandbytes import dequantize_bnb_weight
-
-        return dequantize_bnb_weight(layer.weight, getattr(layer, "state", None))
-    if layer.weight.dim() != 2 or not layer.weight.is_floating_point():
-        raise ValueError(
-            f"{name}: the weights are quantised to {layer.weight.dtype}; "
-            "load the model in float32 or bfloat16, or in bitsandbytes' 4 or 8 bits"
-        )
-    return layer.weight
 
 
 def module_of(part: nn.Module | Projection) -> nn.Module:

@@ -19,12 +19,13 @@ import torch.nn.functional as F
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import nn
 
-from ..blocks import FeedForward, dense_weight
+from ..blocks import FeedForward
 from ..config import languages_of_pair
 from ..routing import CAR, awareness_share
 from .config import LanderTuningConfig
 
 HALF = (torch.bfloat16, torch.float16)
+QUANTISED = ("Params4bit", "Int8Params")  # bitsandbytes' weights
 
 
 @dataclass
@@ -131,10 +132,41 @@ class LanderLayer(nn.Module, BaseTunerLayer):
         """{part: the base's weights with the neurons as rows}; quantised ones are turned back."""
         weights = {}
         for part, layer in self.view.inner.items():
-            weights[part] = dense_weight(layer, self.view.name).detach()
+            weights[part] = self._dense(layer)
             if layer.bias is not None:
                 weights[f"{part}_bias"] = layer.bias.detach()
-        return weights | {"down": dense_weight(self.view.down, self.view.name).detach().T}
+        return weights | {"down": self._dense(self.view.down).T}
+
+    def _dense(self, layer) -> torch.Tensor:
+        """A layer's weight [out, in] in floating point."""
+        if type(layer.weight).__name__ in QUANTISED:
+            from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+
+            return dequantize_bnb_weight(layer.weight, getattr(layer, "state", None)).detach()
+        if layer.weight.dim() != 2 or not layer.weight.is_floating_point():
+            raise ValueError(
+                f"{self.view.name}: the weights are quantised to {layer.weight.dtype}; load the "
+                "model in float32 or bfloat16, or in bitsandbytes' 4 or 8 bits"
+            )
+        return layer.weight.detach()
+
+    def _quantised(self) -> bool:
+        layers = (*self.view.inner.values(), self.view.down)
+        return any(type(layer.weight).__name__ in QUANTISED for layer in layers)
+
+    def _turn_back(self) -> None:
+        """nn.Linear layers in the block's dtype in the place of 4- and 8-bit ones."""
+        of_block = self.view.parent.named_parameters()
+        frozen = (p for key, p in of_block if "lander_" not in key and p.is_floating_point())
+        dtype = next(frozen).dtype
+        for part in (*self.view.inner, "down"):
+            layer = getattr(self.view, part)
+            weight, bias = self._dense(layer), layer.bias is not None
+            plain = nn.Linear(*reversed(weight.shape), bias, device=weight.device, dtype=dtype)
+            plain.weight.copy_(weight)
+            if bias:
+                plain.bias.copy_(layer.bias)
+            self.view.replace_part(part, plain.requires_grad_(False).train(layer.training))
 
     # ---------------------------------------------------------------- which pair
     def set_pair(self, pair: str) -> None:
@@ -234,7 +266,7 @@ class LanderLayer(nn.Module, BaseTunerLayer):
         view, rest = self.view, self.partition.rest
         if self.partition.drop or not len(rest):
             return x.new_zeros(()) if view.down.bias is None else view.down.bias
-        if view.quantised or 2 * len(rest) >= view.d_ff:
+        if self._quantised() or 2 * len(rest) >= view.d_ff:
             # few are tuned: the base's whole pass, in which they are silent
             tuned = torch.cat([*self.partition.groups.values()]).to(x.device)
             return view.down(view.neurons(x).index_fill(-1, tuned, 0))
@@ -254,10 +286,8 @@ class LanderLayer(nn.Module, BaseTunerLayer):
             slices = self.lander_slices[name] if name in self.lander_slices else {}
             if safe_merge and not all(p.isfinite().all() for p in slices.values()):
                 raise ValueError(f"adapter {name!r} holds numbers that are not finite")
-            if self.view.quantised:
-                block = self.view.parent.named_parameters()
-                frozen = (p for key, p in block if "lander_" not in key and p.is_floating_point())
-                self.view.dequantise(next(frozen).dtype)
+            if self._quantised():
+                self._turn_back()
             base, self._before_merge[name] = self._weights(), {}
             for key, p in slices.items():
                 group, _, part = key.rpartition(":")
