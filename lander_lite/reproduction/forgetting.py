@@ -168,7 +168,6 @@ def equal_gain(
     return common
 
 
-# ---------------------------------------------------------------- seeds in words
 def over_seeds(values: Sequence[float], form: str = "+.1f") -> str:
     """ "mean ± half the 95% interval" over seeds (Student's t); of a single seed the mean alone, of
     none a dash."""
