@@ -143,7 +143,7 @@ class Recorder:
         self.kept_outside = 0
         self.current: BlockFootprint | None = None
         self.blocks: list[BlockFootprint] = []
-        self.computed: dict[tuple, tuple[nn.Module, BlockFootprint, tuple]] = {}
+        self.computed: dict[tuple, tuple[nn.Module, BlockFootprint, list | None]] = {}
         self.copies: list[tuple[nn.Module, nn.Module]] = []  # (a block, the one computed for it)
         self.marks: list[tuple[BlockFootprint | None, float]] = []
 
@@ -174,19 +174,22 @@ class Recorder:
         compute = block.forward
 
         def forward(hidden_states, *args, **kwargs):
-            key = (likeness, hidden_states.requires_grad, hidden_states.dtype)
+            in_graph = hidden_states.requires_grad, torch.is_grad_enabled()
+            key = (likeness, in_graph, hidden_states.dtype)
             if key in self.computed:
                 twin, counted, others = self.computed[key]
                 self.copies.append((block, twin))
                 self.blocks.append(counted)
-                return (hidden_states, *others) if others else hidden_states
+                return hidden_states if others is None else (hidden_states, *others)
             recursively_apply(self.share, [args, kwargs])
             counted = BlockFootprint(hidden_states.numel() * hidden_states.element_size())
             self.blocks.append(counted)
             self.current, before = counted, self.counter.get_total_flops()
             output = compute(hidden_states, *args, **kwargs)
             self.current, counted.forward = None, self.counter.get_total_flops() - before
-            hidden, others = (output[0], output[1:]) if isinstance(output, tuple) else (output, ())
+            hidden, others = output, None
+            if isinstance(output, (tuple, list)):
+                hidden, *others = output
             self.computed[key] = block, counted, others
             counted.in_graph = hidden.requires_grad
             if counted.in_graph:
