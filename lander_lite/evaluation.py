@@ -16,7 +16,8 @@ from tqdm.auto import tqdm
 
 from .blocks import input_device
 from .config import parse_pair
-from .corpus import (
+from .hooks import evaluation_mode, n_tokens, read
+from .prompts import (
     batches,
     check_examples,
     check_ids,
@@ -29,7 +30,6 @@ from .corpus import (
     prompt_ids,
     texts,
 )
-from .hooks import evaluation_mode, n_tokens, read
 
 LANGUAGE_ID_ROWS = 1000  # enough to tell the languages apart; more only costs time
 ORDERS = (1, 2, 3, 4)  # of the n-grams that tell them apart

@@ -17,7 +17,7 @@ from accelerate.utils import reduce
 from torch import nn
 
 from .blocks import decoder_blocks, feed_forwards, input_device, unwrap
-from .corpus import batches, collate
+from .prompts import batches, collate
 
 
 class Site(NamedTuple):

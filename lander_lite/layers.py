@@ -15,9 +15,9 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from .blocks import decoder_blocks
-from .corpus import check_examples, check_pairs, encode
 from .hooks import observe, read_mean, sites, token_weights
 from .io import parse_pair, write_text
+from .prompts import check_examples, check_pairs, encode
 
 MEASURES = {"signed": "delta", "absolute": "absolute", "cosine": "cosine"}
 TENSORS = ("activation", *MEASURES.values())

@@ -21,14 +21,15 @@ import transformers
 from . import __version__
 from .awareness import AwarenessScores, score_awareness
 from .config import LanderConfig, resolve
-from .corpus import check_pairs, languages_of, load_corpus
+from .corpus import load_corpus
 from .evaluation import evaluate, translate
 from .hooks import is_main, wait, world
 from .io import refuse_other, repair_folder, write_text
 from .layers import LayerScores, detect_layers
 from .model import load_model, model_source
 from .neurons import NeuronSets, categorize, random_neurons, xie_split
-from .training.distributed import own_device
+from .prompts import check_pairs, languages_of
+from .training.distributed import own_device, whole
 from .training.loop import finetune
 from .tuner.model import LanderModel, LanderTuningConfig, get_lander_model
 
@@ -184,8 +185,10 @@ class Run:
         checkpoints = self.folder / "checkpoints" / f"{sets.hash()}-{c.tuning.routing}"
         data = (self.train, pairs, c.finetune)
         log = finetune(lander, tokenizer, *data, output_dir=checkpoints, template=c.corpus.template)
-        lander.save_pretrained(self.folder / "lander", is_main_process=is_main())
+        tuned = {name: t for name, t in lander.state_dict().items() if ".lander_" in name}
+        tuned = {name: whole(tensor) for name, tensor in tuned.items()}  # by all processes
         if is_main():
+            lander.save_pretrained(self.folder / "lander", state_dict=tuned)
             write_text(self.folder / "training.json", json.dumps(log, indent=1) + "\n")
         wait()
         self.tuned = lander, tokenizer

@@ -7,15 +7,14 @@ import pytest
 import torch
 from tokenizers import processors
 
-from lander_lite.corpus import (
+from lander_lite.corpus import load_corpus, load_mono
+from lander_lite.prompts import (
     batches,
     check_pairs,
     collate,
     encode,
     encode_sentences,
     languages_of,
-    load_corpus,
-    load_mono,
     parse_pair,
     prompt,
     prompt_ids,

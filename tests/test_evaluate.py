@@ -12,7 +12,6 @@ from sacrebleu.metrics import BLEU
 from sacrebleu.significance import _bootstrap_resample
 
 from lander_lite.config import data_dir
-from lander_lite.corpus import prompt, prompt_ids, texts
 from lander_lite.evaluation import (
     LanguageId,
     bleu_interval,
@@ -21,6 +20,7 @@ from lander_lite.evaluation import (
     perplexity,
     translate,
 )
+from lander_lite.prompts import prompt, prompt_ids, texts
 
 PAIRS = ["en-de", "de-en", "en-zh"]
 

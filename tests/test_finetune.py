@@ -13,7 +13,7 @@ from datasets import Dataset
 from lander_helpers import make_sets, quick, same, state
 from safetensors.torch import load_file
 
-from lander_lite.corpus import collate, encode
+from lander_lite.prompts import collate, encode
 from lander_lite.reproduction import baselines as baselines
 from lander_lite.training.loop import finetune, latest_checkpoint, learning_rate_factor, pair_data
 from lander_lite.tuner.model import LanderTuningConfig, get_lander_model
@@ -342,7 +342,11 @@ def test_accumulation_is_a_larger_batch(bloom, tokenizer):
         )
         ends[name] = (
             log["loss"],
-            {k: v for k, v in state(model).items() if ".slices." in k or ".router." in k},
+            {
+                k: v
+                for k, v in state(model).items()
+                if ".lander_slices." in k or ".lander_router." in k
+            },
         )
     assert ends["one"][0] == pytest.approx(ends["two"][0], rel=1e-4) and ends["one"][
         0

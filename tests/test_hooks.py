@@ -7,7 +7,6 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from lander_lite.awareness import score_awareness
 from lander_lite.blocks import feed_forwards
-from lander_lite.corpus import batches, collate
 from lander_lite.hooks import (
     Site,
     evaluation_mode,
@@ -20,6 +19,7 @@ from lander_lite.hooks import (
     token_weights,
 )
 from lander_lite.layers import detect_layers
+from lander_lite.prompts import batches, collate
 
 EXAMPLES = [{"input_ids": list(range(3, 3 + n))} for n in (2, 7, 4, 5, 3)]
 LABELLED = [example | {"labels": example["input_ids"]} for example in EXAMPLES]

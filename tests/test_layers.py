@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from lander_lite.blocks import decoder_blocks, feed_forwards
-from lander_lite.corpus import encode
 from lander_lite.layers import LayerScores, detect_layers
+from lander_lite.prompts import encode
 
 PAIRS = ["en-de", "zh-en"]
 

@@ -18,9 +18,9 @@ from lander_lite import (
 )
 from lander_lite.cli import main
 from lander_lite.config import FinetuneConfig, data_dir
-from lander_lite.corpus import check_examples, check_ids, encode, encode_text, prompt_ids
 from lander_lite.neighbours.lape import activation_counts
 from lander_lite.probes.mechanics import sentence_states
+from lander_lite.prompts import check_examples, check_ids, encode, encode_text, prompt_ids
 
 SHORT, LONG = "The dog sleeps .", "The dog sleeps . " * 20
 

@@ -9,8 +9,8 @@ from test_finetune import Killed, record
 from test_lander import moved, run_recording_optimizer
 
 from lander_lite.blocks import feed_forwards, fingerprint
-from lander_lite.corpus import encode_text, texts
 from lander_lite.neurons import NeuronSets
+from lander_lite.prompts import encode_text, texts
 from lander_lite.reproduction.baselines import full, lora
 from lander_lite.training.loop import finetune, label_loss, latest_checkpoint
 from lander_lite.tuner.model import LanderTuningConfig, get_lander_model

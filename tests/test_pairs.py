@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from torch.utils.data import DataLoader
 
-from lander_lite.corpus import collate, encode
+from lander_lite.prompts import collate, encode
 from lander_lite.scale.trainer import PairGroupedSampler, collate_pairs
 
 PAIRS = ["en-de", "zh-en", "en-de", "af", "en-de", "zh-en", "en-de", "en-de", "zh-en", "zh-en"]

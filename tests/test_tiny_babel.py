@@ -32,7 +32,7 @@ from grammar import (  # noqa: E402
     translations,
 )
 
-from lander_lite.corpus import LANGUAGE_NAMES  # noqa: E402
+from lander_lite.prompts import LANGUAGE_NAMES  # noqa: E402
 
 SPLITS = ("train", "valid", "test")
 LATIN = {

@@ -11,8 +11,8 @@ import pytest
 import torch
 from lander_helpers import logits, make_sets, quick, same, state
 
-from lander_lite.corpus import collate, encode
 from lander_lite.evaluation import evaluate
+from lander_lite.prompts import collate, encode
 from lander_lite.reproduction import baselines
 from lander_lite.training.checkpoints import load_checkpoint, save_checkpoint
 from lander_lite.training.loop import finetune, label_loss

@@ -11,7 +11,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from lander_lite.corpus import LANGUAGE_NAMES, prompt
+from lander_lite.prompts import LANGUAGE_NAMES, prompt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tiny_babel"))
 from build import facts, parallel  # noqa: E402

@@ -37,7 +37,7 @@ def expect(right: bool, message: str) -> None:
 def check_00_prompt(answer) -> None:
     """answer(sentence, examples) -> the en-fr prompt with (source, target) examples in front, as
     corpus.prompt writes it."""
-    from ..corpus import prompt
+    from ..prompts import prompt
 
     examples = [("He reads.", "Il lit."), ("The cat sleeps.", "Le chat dort.")]
     given, expected = answer("We sing.", []), prompt("We sing.", "en-fr")

@@ -9,7 +9,7 @@ from itertools import chain, cycle, islice
 from torch.utils.data import Sampler
 from transformers import Trainer
 
-from ..corpus import collate, encode, parse_pair
+from ..prompts import collate, encode, parse_pair
 
 
 class PairGroupedSampler(Sampler[int]):

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..corpus import cut_ids, prompt_ids
 from ..hooks import evaluation_mode
+from ..prompts import cut_ids, prompt_ids
 
 
 def encode_plain(tokenizer, texts: Sequence[str] | None, max_length: int) -> list[dict]:

@@ -21,8 +21,8 @@ from tqdm.auto import tqdm
 
 from ..blocks import input_device, unwrap
 from ..config import FinetuneConfig, parse_pair
-from ..corpus import check_data, check_examples, collate, encode, encode_text, plain_text
 from ..hooks import add_up, free_memory, own_part, world
+from ..prompts import check_data, check_examples, collate, encode, encode_text, plain_text
 from .checkpoints import latest_checkpoint, load_checkpoint, run_identity, save_checkpoint
 from .distributed import distribute, start, whole
 from .kl import Teacher, encode_plain

@@ -16,9 +16,9 @@ import torch
 
 from lander_lite import corpus, load_corpus, load_model
 from lander_lite.config import LanderConfig
-from lander_lite.corpus import batches, collate, prompt_ids, texts
 from lander_lite.hooks import n_tokens
 from lander_lite.neighbours.lape import active_tokens
+from lander_lite.prompts import batches, collate, prompt_ids, texts
 
 
 def main() -> None:

@@ -1,0 +1,267 @@
+"""From a corpus to token ids: its languages, prompts, examples, batches, and what is too long.
+
+A parallel corpus is a `datasets.Dataset` with a column `translation`, {language: sentence}, as in
+WMT; plain text is {language: sentences}. corpus.py reads both from files.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import torch
+from datasets import Dataset
+from torch.nn.utils.rnn import pad_sequence
+
+from .blocks import unwrap
+from .io import parse_pair
+
+_NAMES = """en English, de German, it Italian, fr French, ar Arabic, zh Chinese, af Afrikaans,
+es Spanish, ja Japanese, ru Russian, pt Portuguese, nl Dutch, pl Polish, cs Czech, ro Romanian,
+sv Swedish, da Danish, no Norwegian, fi Finnish, el Greek, tr Turkish, uk Ukrainian, he Hebrew,
+fa Persian, hi Hindi, bn Bengali, ur Urdu, ta Tamil, id Indonesian, vi Vietnamese, th Thai,
+ko Korean, sw Swahili, yo Yoruba, zu Zulu, mt Maltese, cy Welsh, ga Irish, is Icelandic,
+et Estonian, lv Latvian, lt Lithuanian, sk Slovak, sl Slovenian, hr Croatian, sr Serbian,
+bg Bulgarian, hu Hungarian, ca Catalan, eu Basque, gl Galician, ka Georgian, ne Nepali"""
+LANGUAGE_NAMES = dict(entry.split() for entry in _NAMES.split(","))
+TEMPLATE = "{source_language}: {source}\n{target_language}:"  # the target follows as " " + text
+TOO_LONG = ("cut", "refuse")
+Corpus = Dataset | Mapping[str, Sequence[str]]
+
+
+def one_line(text: str) -> str:
+    """Line breaks become spaces: a prompt has one line per sentence."""
+    return " ".join(text.splitlines()).strip()
+
+
+def languages_of(corpus: Corpus) -> list[str]:
+    """The language codes of a parallel corpus, in the order of its rows, or of plain text."""
+    return list(corpus if isinstance(corpus, Mapping) else corpus[0]["translation"])
+
+
+def texts(corpus: Corpus, language: str) -> Sequence[str]:
+    """All sentences of one language, in order. Raises KeyError when the corpus lacks it."""
+    if language not in languages_of(corpus):
+        raise KeyError(f"the corpus has no {language!r}; it has {', '.join(languages_of(corpus))}")
+    if isinstance(corpus, Mapping):
+        return corpus[language]
+    return [row[language] for row in corpus["translation"]]
+
+
+def plain_text(corpus: Corpus, language: str) -> list[str]:
+    """The sentences of one language as a list. ValueError for none, or an empty one."""
+    if language not in (known := languages_of(corpus)):
+        wrong = f"{language!r} is neither a direction, such as en-de, nor a language of the corpus"
+        raise ValueError(f"{wrong}: it has {', '.join(known)}")
+    sentences = texts(corpus, language)
+    if isinstance(sentences, str) or not len(sentences):
+        raise ValueError(f"'{language}': give a list of sentences, not {sentences!r}")
+    for number, sentence in enumerate(sentences):
+        if not sentence.strip():
+            raise ValueError(f"'{language}': sentence {number} is empty")
+    return list(sentences)
+
+
+def check_pairs(corpus, pairs: Sequence[str], tokenizer=None, plain: bool = False) -> None:
+    """Refuse, with a ValueError, an empty list, a malformed pair and what the corpus lacks.
+
+    With a tokenizer, warn about languages of which more than a tenth of the tokens is unknown.
+    plain: bare language codes are allowed too, for plain text.
+    """
+    if not pairs:
+        raise ValueError("no translation direction given: pairs is empty")
+    if isinstance(pairs, str):
+        wanted = "a list, such as ['en-de', 'de-en']"
+        raise ValueError(f"pairs must be {wanted}, not the string {pairs!r}")
+    directions = [pair for pair in pairs if not plain or "-" in pair]
+    for language in set(pairs) - set(directions):
+        plain_text(corpus, language)
+    if directions and isinstance(corpus, Mapping):
+        wrong = f"{directions[0]}: plain text holds no translations"
+        raise ValueError(f"{wrong}; give a parallel corpus")
+    known = languages_of(corpus)
+    for pair in directions:
+        if missing := [lang for lang in parse_pair(pair) if lang not in known]:
+            has = ", ".join(known)
+            raise ValueError(f"pair {pair}: the corpus has no {missing[0]!r}; it has {has}")
+    if directions and tokenizer is not None and tokenizer.unk_token_id is not None:
+        _warn_of_unknown_tokens(corpus, directions, tokenizer)
+
+
+def check_data(corpus: Corpus, pairs: Sequence[str], tokenizer=None) -> None:
+    """`check_pairs` for a list that may also hold bare codes, for plain text of one language."""
+    check_pairs(corpus, pairs, tokenizer, plain=True)
+
+
+def _warn_of_unknown_tokens(corpus: Dataset, pairs: Sequence[str], tokenizer) -> None:
+    sample = corpus.select(range(min(50, len(corpus))))
+    for lang in dict.fromkeys(lang for pair in pairs for lang in parse_pair(pair)):
+        ids = []
+        for text in texts(sample, lang):
+            ids += tokenizer(text, add_special_tokens=False)["input_ids"]
+        share = ids.count(tokenizer.unk_token_id) / max(1, len(ids))
+        if share > 0.1:
+            lost = f"{share:.0%} of {lang} to its unknown token: its results will mean little"
+            warnings.warn(f"the tokenizer maps {lost}", stacklevel=3)
+
+
+def prompt(
+    source: str, pair: str, template: str | None = None, shots: Sequence[tuple[str, str]] = ()
+) -> str:
+    """The prompt up to and including "German:", after `shots`, (source, target) examples."""
+    template = template or TEMPLATE
+    if "{source}" not in template:
+        raise ValueError(f"the template has no {{source}}: {template!r}")
+    first, second = (LANGUAGE_NAMES.get(lang, lang) for lang in parse_pair(pair))
+    names = {"source_language": first, "target_language": second}
+    try:
+        parts = [f"{template.format(source=s, **names)} {t}" for s, t in shots]
+        return "\n".join([*parts, template.format(source=source, **names)])
+    except (KeyError, IndexError) as error:
+        fields = "source, source_language, target_language"
+        raise ValueError(f"the template has an unknown field {error}; it takes {fields}") from error
+
+
+def prompt_ids(tokenizer, text: str) -> list[int]:
+    """Token ids, after BOS if this tokenizer puts it there (Llama's does, BLOOM's does not)."""
+    bos = tokenizer.bos_token_id
+    starts_with_bos = bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
+    return [bos] * starts_with_bos + tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def encode(
+    tokenizer,
+    source: str,
+    target: str,
+    pair: str,
+    *,
+    template: str | None = None,
+    max_length: int = 256,
+    shots: Sequence[tuple[str, str]] = (),
+) -> dict:
+    """One teacher-forced example: {"input_ids", "labels"}, both [length].
+
+    Labels are -100 on the prompt, then the target and EOS. Prompt and " " + target are tokenised
+    apart, so that the prompt's ids are those of inference. What is longer than `max_length` is cut
+    and has "cut": True: the source at its end, so that each side keeps up to half, then the target
+    (with EOS: nothing is taught to stop early).
+
+    Raises: ValueError when the template alone does not fit, or without an EOS token.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"{type(tokenizer).__name__} has no EOS token; set tokenizer.eos_token")
+    target_ids = tokenizer(" " + target, add_special_tokens=False)["input_ids"]
+    target_ids = [*target_ids, tokenizer.eos_token_id]
+    room = max_length - min(len(target_ids), max_length // 2)
+    ids = prompt_ids(tokenizer, prompt(source, pair, template, shots))
+    cut = {"cut": True} if len(ids) + len(target_ids) > max_length else {}
+    while len(ids) > room:
+        if not source:
+            taken = f"the {pair} template takes {len(ids)} tokens without a sentence"
+            raise ValueError(f"max_length={max_length} leaves no room: {taken}")
+        source = source[: int(0.9 * len(source))]
+        ids = prompt_ids(tokenizer, prompt(source, pair, template, shots))
+    target_ids = target_ids[: max_length - len(ids)]
+    return {"input_ids": ids + target_ids, "labels": [-100] * len(ids) + target_ids, **cut}
+
+
+def cut_ids(ids: list[int], max_length: int | None) -> dict:
+    """{"input_ids": at most max_length of them}, and "cut": True if there were more."""
+    kept = ids[:max_length]
+    return {"input_ids": kept} | ({"cut": True} if len(kept) < len(ids) else {})
+
+
+def encode_text(tokenizer, sentence: str, max_length: int) -> dict:
+    """One sentence with EOS to be learned: {"input_ids", "labels"}, equal, [length <= max_length].
+
+    The first token is learned only where the tokenizer puts BOS in front of it, for else nothing
+    predicts it. EOS goes with what is cut off.
+    """
+    example = cut_ids(prompt_ids(tokenizer, sentence) + [tokenizer.eos_token_id], max_length)
+    return example | {"labels": example["input_ids"]}
+
+
+def encode_sentences(
+    tokenizer, sentences: Iterable[str], max_length: int | None, minimum: int = 1, name="text"
+) -> list[dict]:
+    """Sentences to be measured, without EOS: [{"input_ids"}], with "cut": True where cut.
+
+    Raises: ValueError, with `name` and the sentence's number, for fewer than `minimum` tokens.
+    """
+    examples = []
+    for number, sentence in enumerate(sentences):
+        examples.append(cut_ids(prompt_ids(tokenizer, sentence), max_length))
+        if (found := len(examples[-1]["input_ids"])) < minimum:
+            tokens = f"has {found or 'no'} tokens, but needs {minimum}"
+            raise ValueError(f"{name}, sentence {number} {tokens}: {sentence!r}. Remove it.")
+    return examples
+
+
+def check_examples(
+    model, groups: Mapping[str, Sequence[dict]], max_length: int, too_long: str = "cut"
+) -> None:
+    """Before any work on encoded examples, {language or pair: examples}: count what was cut.
+
+    A warning says how many of each group; with too_long="refuse" it is a ValueError. ValueError
+    also for an unknown too_long, and as `check_ids`.
+    """
+    if too_long not in TOO_LONG:
+        raise ValueError(f"too_long = {too_long!r} is unknown: use {' or '.join(TOO_LONG)}")
+    counts = {}
+    for name, examples in groups.items():
+        check_ids(model, examples, name)
+        counts[name] = sum("cut" in example for example in examples), len(examples)
+    report_cut(counts, max_length, too_long)
+
+
+def report_cut(counts: Mapping[str, tuple[int, int]], max_length: int, too_long="cut") -> None:
+    """The warning or error of `check_examples`; counts: {group: (examples that were cut, all)}."""
+    found = ", ".join(f"{n} of {size} in {name}" for name, (n, size) in counts.items() if n)
+    if found and too_long == "refuse":
+        remedy = "shorten them, raise max_length, or set too_long to cut"
+        raise ValueError(f"longer than max_length={max_length} tokens: {found}; {remedy}")
+    if found:
+        warnings.warn(f"cut at max_length={max_length} tokens: {found}", stacklevel=4)
+
+
+def check_ids(model, examples: Sequence[dict], name: str) -> None:
+    """ValueError for a token that the model has no embedding for: on a GPU it ends the process."""
+    rows = unwrap(model).get_input_embeddings().weight.shape[0]
+    for number, example in enumerate(examples):
+        if (largest := max(example["input_ids"], default=0)) >= rows:
+            raise ValueError(
+                f"{name}, example {number}: the tokenizer gives token {largest}, but the model "
+                f"has {rows} embeddings (0 … {rows - 1}): it is another model's tokenizer; load "
+                f"both from the same place"
+            )
+
+
+def collate(
+    tokenizer, examples: Sequence[dict], side: str = "right", device=None
+) -> dict[str, torch.Tensor]:
+    """Pad examples to one length on `side`: LongTensors [batch, length] input_ids, attention_mask
+    and, where the examples have them, labels (-100 on padding)."""
+    if side not in ("left", "right"):
+        raise ValueError(f"side={side!r} must be 'left' or 'right'")
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+
+    def padded(rows, fill: int) -> torch.Tensor:
+        rows = [torch.tensor(row, dtype=torch.long) for row in rows]
+        return pad_sequence(rows, True, fill, padding_side=side).to(device)
+
+    ids = [example["input_ids"] for example in examples]
+    batch = {
+        "input_ids": padded(ids, pad),
+        "attention_mask": padded([[1] * len(row) for row in ids], 0),
+    }
+    if "labels" in examples[0]:
+        batch["labels"] = padded([example["labels"] for example in examples], -100)
+    return batch
+
+
+def batches(items: Sequence, batch_size: int, key=len) -> Iterator[list[int]]:
+    """Indices of `items` in batches of like length, longest first: little padding, and memory peaks
+    in the first batch."""
+    order = sorted(range(len(items)), key=lambda index: key(items[index]), reverse=True)
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
