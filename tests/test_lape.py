@@ -13,7 +13,6 @@ import torch
 
 from lander_lite import LanderTuningConfig, feed_forwards, get_lander_model, lape, random_neurons
 from lander_lite.blocks import fingerprint
-from lander_lite.corpus import texts
 from lander_lite.neighbours.lape import (
     ActivationCounts,
     activation_counts,
@@ -23,6 +22,7 @@ from lander_lite.neighbours.lape import (
     top_rate_for,
     weights_per_neuron,
 )
+from lander_lite.prompts import texts
 
 RATES = [
     (0.01, 0.95, 0.95),
@@ -220,7 +220,7 @@ def test_memory_does_not_grow_with_the_text(bloom, tokenizer, monkeypatch):
         alive.add(ids)
         return ids
 
-    monkeypatch.setattr("lander_lite.corpus.prompt_ids", watched)
+    monkeypatch.setattr("lander_lite.prompts.prompt_ids", watched)
     monkeypatch.setattr("lander_lite.neighbours.lape.CHUNK", 3)
     bloom.transformer.register_forward_pre_hook(lambda *args: most.append(len(alive)))
     assert (
