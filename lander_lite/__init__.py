@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 
-from .tuner.registry import register_with_peft
+from .tuner import registry  # noqa: F401  makes our method known to PEFT
 
 __version__ = "0.1.0"
 
@@ -42,6 +42,3 @@ def __getattr__(name: str):
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-register_with_peft()  # peft.PeftModel.from_pretrained knows our folders

@@ -5,15 +5,12 @@ PEFT finds a method by a member of its own enum `PeftType`, which it does not le
 this file adds one. `make peft-versions` tests it with the oldest and the newest PEFT that
 pyproject.toml allows. When it fails after an upgrade: see how register_peft_method in
 peft/utils/peft_types.py finds a name now, and if PEFT has a way for methods of other packages, use
-that and delete `_add_member`.
+that in the place of the enum's private tables.
 """
 
-from __future__ import annotations
-
-import importlib
-import importlib.abc
 import importlib.util
 import sys
+from importlib.abc import Loader, MetaPathFinder
 
 NAME, TUNER = "lander", f"{__package__}.model"
 
@@ -23,31 +20,19 @@ def register(config: type, tuner: type) -> None:
     from peft.utils import register_peft_method
     from peft.utils.peft_types import PeftType
 
-    if NAME.upper() not in PeftType.__members__:
-        _add_member(PeftType, NAME.upper())
+    name = NAME.upper()
+    if name not in PeftType.__members__:
+        member = str.__new__(PeftType, name)
+        member._name_ = member._value_ = name
+        type.__setattr__(PeftType, name, member)
+        PeftType._member_map_[name] = PeftType._value2member_map_[name] = member
+        PeftType._member_names_.append(name)
         register_peft_method(name=NAME, config_cls=config, model_cls=tuner)
 
 
-def _add_member(enum: type, name: str) -> None:
-    """A member of an enum of strings, as if its class had it."""
-    member = str.__new__(enum, name)
-    member._name_ = member._value_ = name
-    type.__setattr__(enum, name, member)
-    enum._member_map_[name] = enum._value2member_map_[name] = member
-    enum._member_names_.append(name)
-
-
-def register_with_peft() -> None:
-    """Import the tuner, which registers itself, now if PEFT is imported, else when it will be:
-    importing PEFT takes seconds, which `import lander_lite` does not."""
-    if "peft" in sys.modules:
-        importlib.import_module(TUNER)
-    else:
-        sys.meta_path.insert(0, _WhenImported())
-
-
-class _WhenImported(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds and loads PEFT as the ordinary finders do, then imports the tuner."""
+class WhenImported(MetaPathFinder, Loader):
+    """Finds and loads PEFT as the ordinary finders do, then imports the tuner, which registers
+    itself: `import lander_lite` alone does not take the seconds that importing PEFT takes."""
 
     def find_spec(self, name, path, target=None):
         if name != "peft":
@@ -66,3 +51,9 @@ class _WhenImported(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.loader.exec_module(module)
         if f"{__package__}.config" not in sys.modules:  # else the tuner is what imports PEFT
             importlib.import_module(TUNER)
+
+
+if "peft" in sys.modules:
+    importlib.import_module(TUNER)
+else:
+    sys.meta_path.insert(0, WhenImported())
