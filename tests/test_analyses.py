@@ -13,9 +13,9 @@ from lander_helpers import quick
 from lander_lite.awareness import score_awareness
 from lander_lite.blocks import feed_forwards, fingerprint
 from lander_lite.config import LanderConfig
-from lander_lite.corpus import texts
 from lander_lite.layers import detect_layers
 from lander_lite.neurons import NeuronSets, categorize
+from lander_lite.prompts import texts
 from lander_lite.reproduction.analyses import ANALYSES, analyse, gates
 from lander_lite.reproduction.analyses.lape import agreement_by_language
 from lander_lite.reproduction.analyses.shared import (

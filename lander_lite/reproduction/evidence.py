@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -127,15 +127,15 @@ class Study:
         if kind not in self._runs:
             self._runs[kind] = load_results(self.folder, kind)
         wanted = {"method": method, **settings} if method else settings
-        found = [
+        runs = [
             run
             for run in self._runs[kind]
             if all(run["settings"].get(key, run.get(key)) == x for key, x in wanted.items())
         ]
-        if not found:
+        if not runs:
             asked = [f"{key}={value}" for key, value in settings.items()]
             raise NotMeasured(" ".join([f"{kind}:", method or "no results", *asked]))
-        return found
+        return runs
 
     def values(
         self, kind: str, method: str, value: Callable[[dict], float] = bleu, **settings
@@ -168,8 +168,8 @@ class Study:
     def compare(self, first: str, second: str) -> Difference:
         """Two methods of kind main with both intervals: matched seeds, and paired bootstrap over
         test sentences."""
-        found = self.difference("main", first, second)
-        return Difference(found.name, found.values, tuple(self.bootstrap(first, second)["ci"]))
+        difference = self.difference("main", first, second)
+        return replace(difference, sentences=tuple(self.bootstrap(first, second)["ci"]))
 
     def bootstrap(self, first: str, second: str) -> dict:
         """`paired_bootstrap`'s mean over directions, over the seeds that both have: {"delta", "ci",

@@ -126,8 +126,9 @@ def group_means(matrix: np.ndarray, pairs: Sequence[str]) -> dict[str, list[floa
     measured]; NaN are left out."""
     means = {}
     for name, mask in direction_masks(pairs).items():
-        by_seed = [one[mask] for one in matrix]
-        means[name] = [float(np.nanmean(x)) for x in by_seed if not np.isnan(x).all()]
+        by_seed = matrix[:, mask]  # [seed, change]
+        measured = ~np.isnan(by_seed).all(axis=1)
+        means[name] = np.nanmean(by_seed[measured], axis=1).tolist()
     return means
 
 
@@ -151,7 +152,7 @@ def curve(result: Mapping, before: Mapping, measure: str) -> list[tuple[float, f
     """(gain, loss) from (0, 0), the base model, to the run's end. measure: one of `MEASURES`."""
     points, trained = [*result["curve"], final_point(result)], result["train_pairs"][0]
     changes = [change(point, before, trained) for point in points]
-    return [(0.0, 0.0), *((found["gain"], found[measure]) for found in changes)]
+    return [(0.0, 0.0), *((values["gain"], values[measure]) for values in changes)]
 
 
 def equal_gain(
@@ -162,9 +163,9 @@ def equal_gain(
     before, common = base_point(results), []
     first, second = seeds(results, method), seeds(results, reference)
     for seed in sorted(first.keys() & second.keys()):
-        both = [curve(runs[seed], before, measure) for runs in (first, second)]
-        if min(max(gain for gain, _ in one) for one in both) > 0:
-            common.append(at_equal_gain(*both))
+        curves = [curve(runs[seed], before, measure) for runs in (first, second)]
+        if all(any(gain > 0 for gain, _ in points) for points in curves):
+            common.append(at_equal_gain(*curves))
     return common
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..awareness import AwarenessScores, score_awareness
 from ..blocks import feed_forwards, fingerprint
 from ..config import LanderConfig
-from ..corpus import languages_of, load_corpus, texts
+from ..corpus import load_corpus
 from ..evaluation import evaluate
 from ..io import refuse_other
 from ..layers import LayerScores, detect_layers
@@ -22,6 +22,7 @@ from ..neighbours.features import calibration_prompts
 from ..neighbours.lape import activation_counts, lape_from_counts, top_rate_for
 from ..neurons import NeuronSets, categorize, xie_split
 from ..probes.knowledge import fact_recall, load_facts, per_language_perplexity
+from ..prompts import languages_of, texts
 from .baselines import drawn_layers
 from .specs import Spec
 
@@ -54,35 +55,20 @@ class Lab:
         self.corpus = corpus_hash(self.train, self.valid, self.test)
         self.model = fingerprint(self.base)
         self.facts = facts_beside(config.corpus.train)
-        self.layers, self.scores = self._layers(), self._scores()
+        self.layers = self._stored("layers.json", LayerScores, self._detect)
+        self.scores = self._stored("scores.safetensors", AwarenessScores, self._score)
 
-    def _layers(self) -> LayerScores:
-        def detect():
-            return detect_layers(
-                self.base,
-                self.tokenizer,
-                self.train,
-                self.config.corpus.pairs,
-                template=self.config.corpus.template,
-                progress=False,
-                **asdict(self.config.layers),
-            )
+    def _detect(self) -> LayerScores:
+        corpus, settings = self.config.corpus, asdict(self.config.layers)
+        settings |= {"template": corpus.template, "progress": False}
+        return detect_layers(self.base, self.tokenizer, self.train, corpus.pairs, **settings)
 
-        return self._stored("layers.json", LayerScores, detect)
-
-    def _scores(self) -> AwarenessScores:
-        def score():
-            return score_awareness(
-                self.base,
-                self.tokenizer,
-                self.train,
-                self.languages,
-                range(self.n_layers),
-                progress=False,
-                **asdict(self.config.awareness),
-            )
-
-        return self._stored("scores.safetensors", AwarenessScores, score)
+    def _score(self) -> AwarenessScores:
+        layers, settings = range(self.n_layers), asdict(self.config.awareness)
+        settings["progress"] = False
+        return score_awareness(
+            self.base, self.tokenizer, self.train, self.languages, layers, **settings
+        )
 
     def lape(self, language: str) -> NeuronSets:
         """LAPE's sets of every language of the corpus, in all layers: so many neurons that tuning

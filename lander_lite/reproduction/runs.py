@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
-from ..corpus import texts
 from ..io import atomic_path, write_text
 from ..neighbours.pruning import prune
 from ..neurons import NeuronSets
 from ..probes.knowledge import per_language_perplexity
 from ..probes.mechanics import alignment, weight_change
+from ..prompts import texts
 from ..training.loop import finetune
 from .baselines import count_trainable
 from .lab import Lab

@@ -83,10 +83,10 @@ def choose(
     rate is never chosen over one that is not."""
     chosen = {}
     for kind, method in needed:
-        mine = [trial for trial in trials if (trial["kind"], trial["method"]) == (kind, method)]
+        tried = [trial for trial in trials if (trial["kind"], trial["method"]) == (kind, method)]
         scores = {
             trial["learning_rate"]: None if "diverged" in trial else valid_score(trial)
-            for trial in mine
+            for trial in tried
         }
         best = max(scores, key=lambda rate: -math.inf if scores[rate] is None else scores[rate])
         by_rate = {str(rate): score for rate, score in scores.items()}

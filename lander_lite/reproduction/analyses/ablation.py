@@ -12,11 +12,11 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from ...awareness import exact_ablation, score_awareness
-from ...corpus import texts
 from ...evaluation import perplexity
 from ...neurons import NeuronSets
 from ...probes.switching import switched_off
 from ...probes.tokens import token_readings
+from ...prompts import texts
 from ..lab import Lab
 from .shared import SEEDS, SENTENCES, Analysis, by_language, interval, sentence_blocks
 
@@ -145,14 +145,14 @@ def losses_without_tenths(lab: Lab, blocks: Sequence, layers: list[int], scores:
     d_ff = scores.shape[-1]
     order = scores.argsort(dim=-1, descending=True)
     tenths = order[..., : d_ff // 10 * 10].unflatten(-1, (10, -1))
-    found = torch.zeros(len(blocks), len(lab.languages), 10, dtype=torch.float64)
+    without = torch.zeros(len(blocks), len(lab.languages), 10, dtype=torch.float64)
     for i, language in enumerate(lab.languages):
         for tenth in range(10):
             off = dict(zip(layers, tenths[i, :, tenth]))
             sets = NeuronSets(layers, [language], {}, {language: off}, d_ff)
             with switched_off(lab.base, sets, language):
-                found[:, i, tenth] = losses(lab, blocks, language)
-    return found
+                without[:, i, tenth] = losses(lab, blocks, language)
+    return without
 
 
 ANALYSIS = Analysis(

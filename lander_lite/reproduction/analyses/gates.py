@@ -16,10 +16,10 @@ from sacrebleu.metrics import BLEU
 from torch import Tensor
 
 from ...config import parse_pair
-from ...corpus import prompt_ids, texts
 from ...evaluation import bleu_of_sums, translate
 from ...probes.gates import constant_gate, gate_values
 from ...probes.tokens import CLASSES, token_classes
+from ...prompts import prompt_ids, texts
 from ...training.loop import finetune
 from ..lab import Lab
 from ..methods import METHODS

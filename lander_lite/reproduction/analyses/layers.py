@@ -113,8 +113,8 @@ def same_pair(held_out: Tensor) -> float:
     pairs of blocks and all directions."""
     correlations = [
         spearmanr(first, second).statistic
-        for one, other in combinations(held_out, 2)
-        for first, second in zip(one, other)
+        for block, another in combinations(held_out, 2)
+        for first, second in zip(block, another)
     ]
     return float(np.mean(correlations))
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ...awareness import score_awareness
-from ...corpus import prompt_ids
 from ...neurons import NeuronSets, random_neurons
 from ...probes.tokens import (
     CLASSES,
@@ -20,6 +19,7 @@ from ...probes.tokens import (
     token_classes,
     token_means,
 )
+from ...prompts import prompt_ids
 from ..lab import Lab
 from .shared import BLOCKS, DRAWS, Analysis, by_language, interval, sentence_blocks, spread
 

@@ -17,7 +17,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from ...corpus import texts
+from ...prompts import texts
 from ..lab import Lab
 from ..statistics import mean_interval
 
@@ -57,8 +57,8 @@ def interval(values) -> dict:
     """{"mean", "sd", "low", "high", "n"} of values [block]; lists of them for [block, …]."""
     values = torch.as_tensor(values, dtype=torch.float64)
     columns = values.reshape(len(values), -1).T.tolist()
-    found = np.array([mean_interval(column) for column in columns], dtype=float)  # None: nan
-    parts = found.T.reshape(4, *values.shape[1:])
+    table = np.array([mean_interval(column) for column in columns], dtype=float)  # None: nan
+    parts = table.T.reshape(4, *values.shape[1:])
     return dict(zip(("mean", "sd", "low", "high"), parts)) | {"n": len(values)}
 
 

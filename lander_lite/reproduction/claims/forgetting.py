@@ -26,8 +26,8 @@ def _helps_others(study, second):
 
     def complete(method):
         """The matrices without a missing run, [seed, trained, measured]."""
-        found = matrices(runs, method, pairs)
-        return found[~np.isnan(found).any(axis=(1, 2))]
+        changes = matrices(runs, method, pairs)
+        return changes[~np.isnan(changes).any(axis=(1, 2))]
 
     def change(name, found):
         means = group_means(found, pairs)["others"] if len(found) else ()
