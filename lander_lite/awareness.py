@@ -10,42 +10,16 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .blocks import feed_forwards, fingerprint
-from .corpus import check_examples, check_pairs, encode, encode_sentences, texts
-from .hooks import (  # noqa: F401  (for probes/tokens.py)
-    Site,
-    evaluation_mode,
-    n_tokens,
-    observe,
-    read,
-    read_mean,
-    sentence_losses,
-    sites,
-    token_weights,
-)
+from .hooks import Site, observe, read, read_mean, sentence_losses, sites, token_weights
 from .io import parse_pair, read_tensors, write_tensors
 from .layers import LayerScores, first_rows
+from .prompts import check_examples, check_pairs, encode, encode_sentences, texts
 
 KIND = "lander_lite.AwarenessScores/1"
-
-
-# for probes/tokens.py, until it reads through hooks.py
-def chosen_views(model, layers):
-    found = list(sites(model, "neurons", layers))
-    views = feed_forwards(model)
-    return [views[layer] for layer in found], found
-
-
-def frozen_evaluation(model):
-    return evaluation_mode(model, gradients=True)
-
-
-def plain_ids(tokenizer, sentence, language, number, max_length):
-    (example,) = encode_sentences(tokenizer, [sentence], max_length, 2, name=f"'{language}'")
-    return example | {"labels": example["input_ids"]}
 
 
 @dataclass(eq=False)
@@ -61,17 +35,14 @@ class AwarenessScores:
 
     languages: list[str]
     layers: list[int]
-    values: torch.Tensor
+    values: Tensor
     model: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
-        expected = (len(self.languages), len(self.layers))
-        if self.values.dim() != 3 or self.values.shape[:2] != expected:
-            raise ValueError(
-                f"scores of shape {tuple(self.values.shape)} for {len(self.languages)} languages, "
-                f"{len(self.layers)} layers."
-            )
+        shape, n, m = tuple(self.values.shape), len(self.languages), len(self.layers)
+        if len(shape) != 3 or shape[:2] != (n, m):
+            raise ValueError(f"scores of shape {shape} for {n} languages, {m} layers.")
 
     def select(self, languages: Sequence[str], layers: Sequence[int]) -> AwarenessScores:
         """The scores of some languages and layers. ValueError for one that is not there."""
@@ -93,9 +64,8 @@ class AwarenessScores:
 
 def _positions(name: str, wanted: Sequence, known: list) -> list[int]:
     if missing := [x for x in wanted if x not in known]:
-        raise ValueError(
-            f"{name} {missing[0]!r} was not scored; there are {', '.join(map(str, known))}."
-        )
+        scored = ", ".join(map(str, known))
+        raise ValueError(f"{name} {missing[0]!r} was not scored; there are {scored}.")
     return [known.index(x) for x in wanted]
 
 
@@ -119,23 +89,19 @@ def score_awareness(
     """Estimate |L(h_i = 0) - L(h_i)| of each neuron i and language by Phi(i) = |h_i · dL/dh_i|
     (LANDeRMT eq. 3–4).
 
-    h is the input of the down-projection. L is the *summed* loss of the next tokens, so that a
-    token's score does not depend on what else is in its batch. The absolute value is taken per
-    token, then averaged over the sentence's tokens (not padding; the last token has no loss of its
-    own), then over sentences. Costs a forward pass and a backward pass through activations; several
-    processes (accelerate launch) share the sentences.
+    h is the input of the down-projection; L is the *summed* loss of the next tokens, so that a
+    token's score does not depend on its batch. The absolute value is taken per token, then averaged
+    over the sentence's tokens, then over sentences. Several processes share the sentences.
 
     Args:
-        corpus: a parallel corpus, or for text="mono" also {language: sentences} as `load_mono`
-            gives.
+        corpus: a parallel corpus, or for text="mono" also {language: sentences}.
         layers: LayerScores (its selected blocks) or block indices.
         text: "mono", a language's own sentences; "translation", teacher-forced prompts with the
-            loss on the target: a language's score is the mean over the pairs that contain it.
+            loss on the target, a language's score being the mean over the pairs that contain it.
         pairs: for text="translation"; default: en-x and x-en for all languages x.
         pre_activation: score what goes into the activation function, as the authors' code does.
         max_sentences: the first so many of each language or pair; None for all.
-        too_long: what is longer than max_length tokens is "cut" and counted in a warning, or an
-            error ("refuse").
+        too_long: what exceeds max_length tokens is "cut", with a warning, or an error ("refuse").
 
     Raises: ValueError for unknown settings, layers out of range, an empty sentence, a pair that the
         corpus cannot serve; KeyError for a language it lacks; all before the first pass.
@@ -163,13 +129,11 @@ def score_awareness(
     return AwarenessScores(list(languages), list(chosen), values, fingerprint(model), settings)
 
 
-def mean_scores(
-    model, tokenizer, chosen: dict[int, Site], examples: Sequence[dict], **options
-) -> torch.Tensor:
+def mean_scores(model, tokenizer, chosen: dict[int, Site], examples, **options) -> Tensor:
     """Mean over sentences of the mean over tokens of |h · dL/dh|, float32 [layer, d_ff] on the CPU.
     Options as in `hooks.read`."""
 
-    def summed(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def summed(batch) -> Tensor:
         weights, found = token_weights(batch), []
         for h, gradient in zip(*neurons_and_gradients(model, chosen, batch)):
             effect = (h.detach().float() * gradient.float()).abs()
@@ -179,13 +143,11 @@ def mean_scores(
     return read_mean(model, tokenizer, examples, summed, gradients=True, **options)
 
 
-def neurons_and_gradients(
-    model: nn.Module, chosen: dict[int, Site], batch: dict[str, torch.Tensor]
-) -> tuple[list[torch.Tensor], Sequence[torch.Tensor]]:
+def neurons_and_gradients(model, chosen: dict[int, Site], batch: dict) -> tuple[list, Sequence]:
     """(h, dL/dh) of a batch, both a list over layers of [sentence, token, d_ff], L the summed loss.
     A step of `hooks.read(…, gradients=True)`."""
 
-    def start_graph(layer: int, h: torch.Tensor) -> torch.Tensor:
+    def start_graph(layer: int, h: Tensor) -> Tensor:
         # no parameter asks for a gradient, so the graph starts at the lowest chosen layer
         return h if h.requires_grad else h.detach().requires_grad_(True)
 
@@ -195,35 +157,23 @@ def neurons_and_gradients(
 
 
 def examples_of(
-    tokenizer, corpus, languages, text, pairs, max_sentences, max_length, template=None
+    tokenizer, corpus, languages, text, pairs, max_sentences, max_length, template
 ) -> dict[str, list[dict]]:
     """{language or pair: its encoded examples}. Arguments and errors as in `score_awareness`."""
     if isinstance(languages, str) or not languages or len(set(languages)) != len(languages):
-        raise ValueError(
-            f"languages = {languages!r}: give a list of different codes, such as ['en', 'de']."
-        )
-    groups = {}
-    if text == "mono":
-        for x in languages:
-            sentences = texts(corpus, x)[:max_sentences]
-            if not sentences:
-                raise ValueError(
-                    f"no sentences of '{x}' to score: the corpus has none or max_sentences is 0."
-                )
-            options = {"minimum": 2, "name": f"'{x}'"}  # a loss needs two tokens
-            groups[x] = encode_sentences(tokenizer, sentences, max_length, **options)
-        return groups
-    if text != "translation":
+        wanted = "a list of different codes, such as ['en', 'de']"
+        raise ValueError(f"languages = {languages!r}: give {wanted}.")
+    if text not in ("mono", "translation"):
         raise ValueError(f"text = '{text}' is unknown: use 'mono' or 'translation'.")
+    if text == "mono":
+        return {x: _sentences(tokenizer, corpus, x, max_sentences, max_length) for x in languages}
     pairs = list(pairs or [pair for x in languages if x != "en" for pair in (f"en-{x}", f"{x}-en")])
     check_pairs(corpus, pairs, tokenizer)
-    for x in languages:
-        if not any(x in parse_pair(pair) for pair in pairs):
-            known = ", ".join(pairs)
-            raise ValueError(
-                f"no pair contains '{x}', so it has no score: add one to pairs ({known})."
-            )
-    rows = first_rows(corpus, max_sentences)
+    covered = {x for pair in pairs for x in parse_pair(pair)}
+    if missing := [x for x in languages if x not in covered]:
+        remedy = f"add one to pairs ({', '.join(pairs)})"
+        raise ValueError(f"no pair contains '{missing[0]}', so it has no score: {remedy}.")
+    rows, groups = first_rows(corpus, max_sentences), {}
     options = {"template": template, "max_length": max_length}
     for pair in pairs:
         source, target = parse_pair(pair)
@@ -233,6 +183,15 @@ def examples_of(
     return groups
 
 
+def _sentences(tokenizer, corpus, language: str, max_sentences, max_length) -> list[dict]:
+    """A language's first encoded sentences, of two tokens or more: a loss needs two."""
+    sentences = texts(corpus, language)[:max_sentences]
+    if not sentences:
+        why = "the corpus has none or max_sentences is 0"
+        raise ValueError(f"no sentences of '{language}' to score: {why}.")
+    return encode_sentences(tokenizer, sentences, max_length, 2, name=f"'{language}'")
+
+
 # ---------------------------------------------------------------- exact ablation
 def exact_ablation(
     model: nn.Module,
@@ -240,7 +199,7 @@ def exact_ablation(
     corpus: Dataset | Mapping[str, Sequence[str]],
     language: str,
     layer: int,
-    neurons: Sequence[int] | torch.Tensor,
+    neurons: Sequence[int] | Tensor,
     *,
     signed: bool = False,
     max_sentences: int | None = 100,
@@ -248,12 +207,10 @@ def exact_ablation(
     neurons_per_pass: int = 8,
     max_length: int = 256,
     progress: bool = False,
-) -> torch.Tensor:
+) -> Tensor:
     """|L(h_i = 0) - L(h_i)| for chosen neurons (LANDeRMT eq. 3), each switched off at all tokens of
-    a sentence at once.
-
-    In the unit of `score_awareness`, whose absolute value is per token: it bounds the first-order
-    part of this one from above, because here opposite signs within a sentence cancel.
+    a sentence at once. In the unit of `score_awareness`, which bounds its first-order part from
+    above: there the absolute value is per token, here opposite signs within a sentence cancel.
 
     Args:
         signed: do not take the absolute value of a sentence's change.
@@ -267,10 +224,9 @@ def exact_ablation(
     neurons = torch.as_tensor(neurons).long().flatten()
     if len(neurons) == 0 or not 0 <= int(neurons.min()) <= int(neurons.max()) < d_ff:
         raise ValueError(f"neurons must be a non-empty list of indices in 0 … {d_ff - 1}.")
-    found = examples_of(tokenizer, corpus, [language], "mono", None, max_sentences, max_length)
-    examples = found[language]
+    examples = _sentences(tokenizer, corpus, language, max_sentences, max_length)
 
-    def changes(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def changes(batch) -> Tensor:
         before, found = sentence_losses(model, batch), []
         for off in neurons.split(neurons_per_pass):
             found.append(_losses_without(model, site, batch, off) - before)
@@ -283,11 +239,11 @@ def exact_ablation(
     return (total / len(examples)).float()
 
 
-def _losses_without(model, site: dict[int, Site], batch: dict, off: torch.Tensor) -> torch.Tensor:
+def _losses_without(model, site: dict[int, Site], batch: dict, off: Tensor) -> Tensor:
     """The sentences' losses without each neuron of `off`, float32 [neuron, sentence]."""
     copies = {name: values.repeat(len(off), 1) for name, values in batch.items()}
 
-    def switch_off(layer: int, h: torch.Tensor) -> torch.Tensor:  # (copy · sentence, token, d_ff)
+    def switch_off(layer: int, h: Tensor) -> Tensor:  # (copy · sentence, token, d_ff)
         h = h.clone()
         for part, neuron in zip(h.chunk(len(off)), off.tolist()):
             part[..., neuron] = 0

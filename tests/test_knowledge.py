@@ -9,7 +9,6 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from lander_lite.config import data_dir
-from lander_lite.corpus import texts
 from lander_lite.evaluation import perplexity
 from lander_lite.model import load_model
 from lander_lite.probes.knowledge import (
@@ -18,6 +17,7 @@ from lander_lite.probes.knowledge import (
     load_facts,
     per_language_perplexity,
 )
+from lander_lite.prompts import texts
 
 FACTS = data_dir() / "tiny_babel" / "facts.jsonl"
 

@@ -11,8 +11,8 @@ from lander_helpers import disturb, make_sets
 
 from lander_lite import LanderTuningConfig, get_lander_model
 from lander_lite.blocks import feed_forwards
-from lander_lite.corpus import texts
 from lander_lite.probes.mechanics import alignment, cka, sentence_states, weight_change
+from lander_lite.prompts import texts
 
 
 def matrices(model, layer):

@@ -10,7 +10,6 @@ from lander_helpers import disturb, make_sets
 
 from lander_lite import LanderTuningConfig, get_lander_model
 from lander_lite.blocks import feed_forwards, fingerprint
-from lander_lite.corpus import texts
 from lander_lite.evaluation import LanguageId, perplexity
 from lander_lite.neurons import NeuronSets
 from lander_lite.probes.switching import (
@@ -20,6 +19,7 @@ from lander_lite.probes.switching import (
     switched_off,
     switching_matrix,
 )
+from lander_lite.prompts import texts
 
 
 @pytest.fixture

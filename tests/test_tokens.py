@@ -7,17 +7,17 @@ from transformers import AutoTokenizer
 from lander_lite import AwarenessScores, NeuronSets, random_neurons, score_awareness
 from lander_lite.blocks import feed_forwards
 from lander_lite.config import data_dir
-from lander_lite.corpus import texts
 from lander_lite.probes.tokens import (
     CLASSES,
-    share_of_score,
     class_profile,
     layer_position,
+    share_of_score,
     token_classes,
     token_means,
     token_readings,
     top_tokens,
 )
+from lander_lite.prompts import texts
 
 
 @pytest.fixture(scope="module")
@@ -155,9 +155,7 @@ def test_share_and_position_of_planted_neurons():
     share = share_of_score(scores, sets)
     assert share[0, 0].item() == pytest.approx((values[0, 2, :10].sum() / values[0].sum()).item())
     assert share.diagonal().min() > 4 * share[~torch.eye(2).bool()].max()
-    chance = torch.stack(
-        [share_of_score(scores, random_neurons(sets, seed)) for seed in range(20)]
-    )
+    chance = torch.stack([share_of_score(scores, random_neurons(sets, seed)) for seed in range(20)])
     assert (
         chance.mean().item() == pytest.approx(20 / 800, rel=0.3)
         and share.diagonal().min() > 2 * chance.mean()

@@ -9,8 +9,8 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from ..corpus import encode
 from ..hooks import Site, n_tokens, observe, read
+from ..prompts import encode
 from ..tuner.model import LanderModel
 
 BATCH_SIZE = 64

@@ -9,10 +9,10 @@ from statistics import fmean
 from torch import Tensor
 
 from ..config import resolve
-from ..corpus import prompt_ids, texts
 from ..evaluation import perplexity
 from ..hooks import read
 from ..io import json_rows
+from ..prompts import prompt_ids, texts
 
 WITHOUT_SPACES = ("zh", "ja", "th")  # the answer follows the prompt directly
 

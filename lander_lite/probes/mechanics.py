@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..blocks import FeedForward, feed_forwards
-from ..corpus import check_examples, encode_sentences
 from ..hooks import Site, observe, read, sites, token_weights
 from ..neurons import NeuronSets
+from ..prompts import check_examples, encode_sentences
 
 
 def weight_change(

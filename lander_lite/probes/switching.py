@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from ..blocks import feed_forwards
-from ..corpus import encode_sentences
 from ..evaluation import LanguageId, perplexity, translate
 from ..hooks import Site, hooked, sites
 from ..neurons import NeuronSets
+from ..prompts import encode_sentences
 from .mechanics import sentence_means
 
 MEASURES = {"loss": math.log, "perplexity": float}  # of a perplexity

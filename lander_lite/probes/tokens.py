@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..awareness import AwarenessScores, neurons_and_gradients
-from ..corpus import encode_sentences, prompt_ids
 from ..hooks import observe, read, sites
 from ..neurons import NeuronSets, normalized
+from ..prompts import encode_sentences, prompt_ids
 
 MAX_LENGTH = 256  # tokens of a sentence
 CLASSES = ("frequent word", "other word", "piece of a word", "punctuation")
