@@ -114,39 +114,6 @@ class FeedForward:
         """The activations h (..., d_ff) that `down` reads; x is the input (..., d_model)."""
         return self.act(self.up(x)) if self.gate is None else self.act(self.gate(x)) * self.up(x)
 
-    def after_down(self, output: torch.Tensor, residual: torch.Tensor | None = None):
-        """What the module does with the output of `down`: GPT-2 has a dropout at its end; BLOOM
-        adds the residual stream."""
-        for child in self.module.children():
-            if isinstance(child, nn.Dropout):
-                output = child(output)
-        if residual is None:
-            return output
-        dropout = getattr(self.module, "hidden_dropout", 0.0)
-        return residual + F.dropout(output, dropout, self.module.training)
-
-    def replace(self, module: nn.Module) -> None:
-        """Put `module` where this network is in the model; `self.module` puts it back.
-
-        Raises: ValueError where the block applies a dropout between the layers, for which a module
-            that takes their place has none.
-        """
-        if not self.inline:
-            setattr(self.parent, self.attribute, module)
-            return
-        back = module is self.module
-        if not back and getattr(self.parent, "activation_dropout", 0):
-            raise ValueError(
-                f"{self.name}: its block has a dropout inside the feed-forward network; "
-                "load it with activation_dropout=0."
-            )
-        layers = (module.up, module.act, module.down) if back else (nn.Identity(), None, module)
-        for name, layer in zip(self.inline, layers):
-            layer = nn.Identity() if layer is None else layer
-            if not isinstance(layer, nn.Module):  # an activation function, where nn.Identity stood
-                delattr(self.parent, name)
-            setattr(self.parent, name, layer)
-
     def replace_part(self, part: str, module: nn.Module) -> None:
         """Put `module` in the place of "up", "gate" or "down"."""
         old = module_of(getattr(self, part))

@@ -168,6 +168,36 @@ class LanderLayer(nn.Module, BaseTunerLayer):
                 plain.bias.copy_(layer.bias)
             self.view.replace_part(part, plain.requires_grad_(False).train(layer.training))
 
+    # ---------------------------------------------------------------- in the model and out of it
+    def put_in(self) -> None:
+        """Take the place of the base module in its block.
+
+        Raises: ValueError where the block drops out between layers that are its own children, for
+            this layer could not.
+        """
+        view = self.view
+        if not view.inline:
+            setattr(view.parent, view.attribute, self)
+            return
+        if getattr(view.parent, "activation_dropout", 0):
+            raise ValueError(
+                f"{view.name}: its block has a dropout inside the feed-forward network; "
+                "load it with activation_dropout=0."
+            )
+        for name, module in zip(view.inline, (nn.Identity(), nn.Identity(), self)):
+            setattr(view.parent, name, module)
+
+    def take_out(self) -> None:
+        """Put the base module back."""
+        view, base = self.view, self.base_layer
+        if not view.inline:
+            setattr(view.parent, view.attribute, base)
+            return
+        for name, module in zip(view.inline, (base.up, base.act, base.down)):
+            if not isinstance(module, nn.Module):  # an activation function, where nn.Identity stood
+                delattr(view.parent, name)
+            setattr(view.parent, name, module)
+
     # ---------------------------------------------------------------- which pair
     def set_pair(self, pair: str) -> None:
         """Train and route for this pair, in every adapter that knows its languages."""
@@ -212,7 +242,18 @@ class LanderLayer(nn.Module, BaseTunerLayer):
             output = self._part(x, partition.computed())
         else:
             output = self._routed(x)
-        return self.view.after_down(output + self._rest(x), *args)
+        return self._after_down(output + self._rest(x), *args)
+
+    def _after_down(self, output: torch.Tensor, residual: torch.Tensor | None = None):
+        """What the module does after `down`: GPT-2 drops out; BLOOM adds the residual stream."""
+        module = self.base_layer
+        for child in module.children():
+            if isinstance(child, nn.Dropout):
+                output = child(output)
+        if residual is None:
+            return output
+        dropout = getattr(module, "hidden_dropout", 0.0)
+        return residual + F.dropout(output, dropout, module.training)
 
     def _routed(self, x: torch.Tensor) -> torch.Tensor:
         """General, the pair's and the other languages' neurons, with the router's weights."""

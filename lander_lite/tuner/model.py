@@ -76,11 +76,11 @@ class LanderTuner(BaseTuner):
         layer, block = target, self._targets[current_key]
         if not isinstance(target, LanderLayer):
             layer = LanderLayer(self._base["views"][block], block)
-            layer.view.replace(layer)
+            layer.put_in()
         layer.add_adapter(adapter_name, peft_config)
 
     def _replace_module(self, parent, child_name, new_module, child) -> None:
-        child.view.replace(new_module)
+        child.take_out()
 
     def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
         """Nothing: the layers have chosen."""
