@@ -215,12 +215,12 @@ class Ids(list):
 def test_memory_does_not_grow_with_the_text(bloom, tokenizer, monkeypatch):
     alive, most = weakref.WeakSet(), []
 
-    def watched(tokenizer, sentence):
-        ids = Ids(range(4, 4 + len(sentence)))
-        alive.add(ids)
-        return ids
+    def watched(tokenizer, sentences, max_length, minimum):
+        encoded = [Ids(range(4, 4 + len(sentence))) for sentence in sentences]
+        alive.update(encoded)
+        return [{"input_ids": ids} for ids in encoded]
 
-    monkeypatch.setattr("lander_lite.prompts.prompt_ids", watched)
+    monkeypatch.setattr("lander_lite.neighbours.lape.encode_sentences", watched)
     monkeypatch.setattr("lander_lite.neighbours.lape.CHUNK", 3)
     bloom.transformer.register_forward_pre_hook(lambda *args: most.append(len(alive)))
     assert (

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..config import parse_pair
-from ..corpus import (
+from ..hooks import n_tokens, observe, read_mean, sites
+from ..prompts import (
     LANGUAGE_NAMES,
     check_examples,
     check_pairs,
@@ -21,7 +22,6 @@ from ..corpus import (
     prompt_ids,
     texts,
 )
-from ..hooks import n_tokens, observe, read_mean, sites
 
 CALIBRATIONS = ("translation", "monolingual", "english", "tokens", "none")
 

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from ..blocks import FeedForward, feed_forwards, fingerprint, input_device
-from ..corpus import check_ids, encode_sentences, report_cut, texts
 from ..hooks import add_up, n_tokens, observe, rank, read, sites, world
 from ..neurons import NeuronSets
+from ..prompts import check_ids, encode_sentences, report_cut, texts
 
 CHUNK = 32  # batches of text in memory at a time, sorted by length
 

@@ -14,9 +14,10 @@ import time
 
 import torch
 
-from lander_lite import corpus, load_corpus, load_model
+from lander_lite import load_corpus, load_model
 from lander_lite.config import LanderConfig
 from lander_lite.hooks import n_tokens
+from lander_lite.neighbours import lape as counting
 from lander_lite.neighbours.lape import active_tokens
 from lander_lite.prompts import batches, collate, prompt_ids, texts
 
@@ -34,9 +35,9 @@ def main() -> None:
     model, tokenizer = load_model(args.profile, random_weights=args.random_weights)
     rows = load_corpus(LanderConfig.from_profile("tiny-bloom").corpus.valid)
     sentences = texts(rows, "en")[: args.sentences]
-    encoded = {sentence: prompt_ids(tokenizer, sentence) for sentence in sentences}
-    corpus.prompt_ids = lambda tokenizer, sentence: encoded[sentence]
-    examples = [{"input_ids": encoded[sentence]} for sentence in sentences]
+    encoded = {text: {"input_ids": prompt_ids(tokenizer, text)} for text in sentences}
+    examples = list(map(encoded.get, sentences))
+    counting.encode_sentences = lambda tokenizer, texts, *a, **k: list(map(encoded.get, texts))
 
     @torch.inference_mode()
     def passes(part) -> None:
