@@ -14,7 +14,6 @@ from .prompts import (  # what is done with a corpus is found here, too
     LANGUAGE_NAMES,
     TEMPLATE,
     batches,
-    check_data,
     check_examples,
     check_ids,
     check_pairs,
@@ -32,7 +31,7 @@ from .prompts import (  # what is done with a corpus is found here, too
     texts,
 )  # fmt: skip
 
-__all__ = ["LANGUAGE_NAMES", "TEMPLATE", "batches", "check_data", "check_examples", "check_ids",
+__all__ = ["LANGUAGE_NAMES", "TEMPLATE", "batches", "check_examples", "check_ids",
            "check_pairs", "collate", "cut_ids", "encode", "encode_sentences", "encode_text",
            "languages_of", "load_corpus", "load_mono", "one_line", "plain_text", "prompt",
            "prompt_ids", "report_cut", "texts"]  # fmt: skip

@@ -140,9 +140,10 @@ def evaluation_mode(model: nn.Module, gradients: bool = False) -> Iterator[None]
     """Evaluation mode without gradients; with `gradients`, those of activations can be taken, while
     no parameter asks for one. Everything is put back."""
     asked = [p for p in model.parameters() if p.requires_grad] if gradients else []
-    training = model.training
-    model.eval()
+    training = [module for module in model.modules() if module.training]
     try:
+        for module in training:  # model.eval() would walk over all modules, and again afterwards
+            module.training = False
         for parameter in asked:
             parameter.requires_grad_(False)
         with torch.set_grad_enabled(gradients):
@@ -150,7 +151,8 @@ def evaluation_mode(model: nn.Module, gradients: bool = False) -> Iterator[None]
     finally:
         for parameter in asked:
             parameter.requires_grad_(True)
-        model.train(training)
+        for module in training:
+            module.training = True
 
 
 def read(

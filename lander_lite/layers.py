@@ -37,8 +37,7 @@ class LayerScores:
             which signs cannot cancel.
         cosine: [pair, layer - 1], 1 - the mean cosine between a token's residual streams: a control
             without scale.
-        selected: the k chosen blocks, sorted.
-        method: the measure that chose them.
+        selected: the k chosen blocks, sorted; method: the measure that chose them.
         settings: how the scores were made.
     """
 
@@ -150,15 +149,10 @@ def detect_layers(
             bar.set_postfix_str(pair)
             means.append(_mean_changes(model, tokenizer, prompts[pair], batch_size, bar))
     activation, absolute, cosine = torch.stack(means, dim=1)
-    scores = LayerScores(
-        list(pairs),
-        activation.float(),
-        activation.diff(dim=1).abs().float(),
-        absolute[:, 1:].float(),
-        cosine[:, 1:].float(),
-        method=method,
-        settings={"max_sentences": max_sentences, "n_sentences": len(rows), **options},
-    )
+    delta = activation.diff(dim=1).abs()
+    measures = (x.float() for x in (activation, delta, absolute[:, 1:], cosine[:, 1:]))
+    settings = {"max_sentences": max_sentences, "n_sentences": len(rows), **options}
+    scores = LayerScores(list(pairs), *measures, method=method, settings=settings)
     scores.selected = scores.top(k)
     return scores
 

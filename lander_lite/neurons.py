@@ -141,15 +141,13 @@ class NeuronSets:
         return {"general": applied(self.general), "specific": specific}
 
     def hash(self) -> str:
-        """12 hex digits over layers, languages, d_ff and all indices: the sets' identity in result
-        files."""
+        """12 hex digits over layers, languages, d_ff and all indices: the sets' identity."""
         indices = self._each(lambda layer, indices: indices.tolist())
         content = json.dumps([self.d_ff, self.layers, self.languages, indices])
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     def check_model(self, model) -> None:
-        """Raise ValueError if the indices belong to another model: other sizes or other pretrained
-        weights (see `fingerprint`)."""
+        """Raise ValueError if the indices belong to a model of another `fingerprint`."""
         actual = fingerprint(model)
         for key, value in self.model.items():
             if actual.get(key, value) != value and "" not in (actual[key], value):
@@ -219,16 +217,10 @@ class NeuronSets:
         if len(sizes) != 1 or (known and sizes != [expected]):
             raise ValueError(f"{path}: layers per language {sizes}, expected {expected}.")
         largest = max((int(x.max()) for sets in content for x in sets if x.numel()), default=0)
-        return cls(
-            layers=range(sizes[0]),
-            languages=languages,
-            general={},
-            specific={x: dict(enumerate(sets)) for x, sets in zip(languages, content)},
-            d_ff=known.get("d_ff", largest + 1),
-            model=known or {"n_layers": sizes[0]},
-            method="lape",
-            provenance={"file": Path(path).name},
-        )
+        specific = {x: dict(enumerate(sets)) for x, sets in zip(languages, content)}
+        d_ff, about = known.get("d_ff", largest + 1), known or {"n_layers": sizes[0]}
+        origin = {"provenance": {"file": Path(path).name}}
+        return cls(range(sizes[0]), languages, {}, specific, d_ff, about, "lape", **origin)
 
     def to_lape_file(self, path: File) -> None:
         """Write LAPE's published format, atomically; it names neither languages nor model.
@@ -434,14 +426,6 @@ def _split_layers(
         for index, language in enumerate(scores.languages):
             specific.setdefault(language, {})[layer] = sets[index]
             awareness.setdefault(language, {})[layer] = scores.values[index, position]
-    return NeuronSets(
-        scores.layers,
-        scores.languages,
-        general,
-        specific,
-        d_ff=scores.values.shape[-1],
-        model=scores.model,
-        method=method,
-        awareness=awareness,
-        provenance={**settings, "scores": scores.settings},
-    )
+    d_ff, settings = scores.values.shape[-1], {**settings, "scores": scores.settings}
+    sets = (scores.layers, scores.languages, general, specific, d_ff, scores.model)
+    return NeuronSets(*sets, method, awareness, settings)

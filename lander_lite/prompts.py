@@ -88,11 +88,6 @@ def check_pairs(corpus, pairs: Sequence[str], tokenizer=None, plain: bool = Fals
         _warn_of_unknown_tokens(corpus, directions, tokenizer)
 
 
-def check_data(corpus: Corpus, pairs: Sequence[str], tokenizer=None) -> None:
-    """`check_pairs` for a list that may also hold bare codes, for plain text of one language."""
-    check_pairs(corpus, pairs, tokenizer, plain=True)
-
-
 def _warn_of_unknown_tokens(corpus: Dataset, pairs: Sequence[str], tokenizer) -> None:
     sample = corpus.select(range(min(50, len(corpus))))
     for lang in dict.fromkeys(lang for pair in pairs for lang in parse_pair(pair)):

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from ..blocks import input_device, unwrap
 from ..config import FinetuneConfig, parse_pair
 from ..hooks import add_up, free_memory, own_part, world
-from ..prompts import check_data, check_examples, collate, encode, encode_text, plain_text
+from ..prompts import check_examples, check_pairs, collate, encode, encode_text, plain_text
 from .checkpoints import latest_checkpoint, load_checkpoint, run_identity, save_checkpoint
 from .distributed import distribute, start, whole
 from .kl import Teacher, encode_plain
@@ -64,7 +64,7 @@ def finetune(
     start()
     config = config or FinetuneConfig()
     config.check()
-    check_data(corpus, pairs, tokenizer)
+    check_pairs(corpus, pairs, tokenizer, plain=True)
     for pair in pairs if hasattr(model, "set_pair") else ():
         model.set_pair(pair)  # a pair without neuron sets is refused before any work
     data = {pair: pair_data(tokenizer, corpus, pair, config, template) for pair in pairs}
