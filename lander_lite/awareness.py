@@ -24,14 +24,8 @@ KIND = "lander_lite.AwarenessScores/1"
 
 @dataclass(eq=False)
 class AwarenessScores:
-    """The result of `score_awareness`.
-
-    Attributes:
-        languages, layers: the names of the first two dimensions.
-        values: float32 [language, layer, d_ff], nats.
-        model: the `fingerprint` of the scored model.
-        settings: text, pre_activation, sentences per language, …
-    """
+    """The result of `score_awareness`: values float32 [language, layer, d_ff], nats; the
+    `fingerprint` of the scored model; settings (text, sentences per language, …)."""
 
     languages: list[str]
     layers: list[int]
@@ -130,8 +124,8 @@ def score_awareness(
 
 
 def mean_scores(model, tokenizer, chosen: dict[int, Site], examples, **options) -> Tensor:
-    """Mean over sentences of the mean over tokens of |h · dL/dh|, float32 [layer, d_ff] on the CPU.
-    Options as in `hooks.read`."""
+    """Mean over sentences of the mean over tokens of |h · dL/dh|, float32 [layer, d_ff]; options as
+    in `hooks.read`."""
 
     def summed(batch) -> Tensor:
         weights, found = token_weights(batch), []
@@ -161,8 +155,9 @@ def examples_of(
 ) -> dict[str, list[dict]]:
     """{language or pair: its encoded examples}. Arguments and errors as in `score_awareness`."""
     if isinstance(languages, str) or not languages or len(set(languages)) != len(languages):
-        wanted = "a list of different codes, such as ['en', 'de']"
-        raise ValueError(f"languages = {languages!r}: give {wanted}.")
+        raise ValueError(
+            f"languages = {languages!r}: give a list of different codes, as ['en', 'de']."
+        )
     if text not in ("mono", "translation"):
         raise ValueError(f"text = '{text}' is unknown: use 'mono' or 'translation'.")
     if text == "mono":
@@ -216,8 +211,8 @@ def exact_ablation(
         signed: do not take the absolute value of a sentence's change.
         neurons_per_pass: so many copies of a batch make one pass, each without one neuron.
 
-    Returns: float32 [neuron], nats: the change of a sentence's summed loss, divided by its number
-        of tokens, absolute, averaged over sentences.
+    Returns: float32 [neuron], nats: the change of a sentence's summed loss per token, absolute,
+        averaged over sentences.
     Raises: ValueError for a layer or neuron out of range; KeyError for a language without text.
     """
     site, d_ff = sites(model, "neurons", [layer]), feed_forwards(model)[layer].d_ff

@@ -41,7 +41,7 @@ def encode_fact(tokenizer, fact: Mapping) -> dict[str, list[int]]:
     """One statement: {"input_ids", "labels"}, both [length]; labels are -100 on the prompt.
 
     Both are tokenised together, as in running text. The answer starts where the ids leave those of
-    the prompt; a token that spans both belongs to it. Raises: ValueError when nothing precedes it.
+    the prompt; a token that spans both belongs to it. Raises: ValueError where one has no token.
     """
     language = fact["lang"].split("-")[0]
     space = "" if language in WITHOUT_SPACES else " "
