@@ -29,7 +29,7 @@ from .layers import LayerScores, detect_layers
 from .model import load_model, model_source
 from .neurons import NeuronSets, categorize, random_neurons, xie_split
 from .prompts import check_pairs, languages_of
-from .training.distributed import own_device, whole
+from .training.distributed import own_device
 from .training.loop import finetune
 from .tuner.model import LanderModel, LanderTuningConfig, get_lander_model
 
@@ -185,10 +185,8 @@ class Run:
         checkpoints = self.folder / "checkpoints" / f"{sets.hash()}-{c.tuning.routing}"
         data = (self.train, pairs, c.finetune)
         log = finetune(lander, tokenizer, *data, output_dir=checkpoints, template=c.corpus.template)
-        tuned = {name: t for name, t in lander.state_dict().items() if ".lander_" in name}
-        tuned = {name: whole(tensor) for name, tensor in tuned.items()}  # by all processes
+        lander.save_pretrained(self.folder / "lander")  # all processes give their parts
         if is_main():
-            lander.save_pretrained(self.folder / "lander", state_dict=tuned)
             write_text(self.folder / "training.json", json.dumps(log, indent=1) + "\n")
         wait()
         self.tuned = lander, tokenizer
