@@ -25,7 +25,8 @@ def weight_change(
         language: S is its neurons, or "general"; None: all sets. Layers without such a neuron are
             left out.
 
-    Raises: ValueError for a language without a set, wrapped models, other sizes or other sets.
+    Raises: ValueError for a language without a set, wrapped models, models of two sizes, or sets of
+        another model.
     """
     groups = {**sets.specific, "general": sets.general}
     if language not in (None, *groups):

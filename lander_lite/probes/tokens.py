@@ -18,7 +18,7 @@ from ..prompts import encode_sentences, prompt_ids
 
 MAX_LENGTH = 256  # tokens of a sentence
 CLASSES = ("frequent word", "other word", "piece of a word", "punctuation")
-WORD = re.compile(r"([\u3400-\u9fff]+)|[^\W\u3400-\u9fff]+")  # Chinese is the group, or others
+WORD = re.compile(r"([\u3400-\u9fff]+)|[^\W\u3400-\u9fff]+")  # group 1 if it is Chinese
 
 
 def token_readings(
