@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from datasets import Dataset
@@ -30,8 +29,8 @@ class AwarenessScores:
     languages: list[str]
     layers: list[int]
     values: Tensor
-    model: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
+    model: dict = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
 
     def __post_init__(self):
         shape, n, m = tuple(self.values.shape), len(self.languages), len(self.layers)
@@ -66,7 +65,7 @@ def _positions(name: str, wanted: Sequence, known: list) -> list[int]:
 def score_awareness(
     model: nn.Module,
     tokenizer,
-    corpus: Dataset | Mapping[str, Sequence[str]],
+    corpus: Dataset | Mapping,
     languages: Sequence[str],
     layers: LayerScores | Sequence[int],
     *,
@@ -127,7 +126,7 @@ def mean_scores(model, tokenizer, chosen: dict[int, Site], examples, **options) 
     """Mean over sentences of the mean over tokens of |h · dL/dh|, float32 [layer, d_ff]; options as
     in `hooks.read`."""
 
-    def summed(batch) -> Tensor:
+    def summed(batch):
         weights, found = token_weights(batch), []
         for h, gradient in zip(*neurons_and_gradients(model, chosen, batch)):
             effect = (h.detach().float() * gradient.float()).abs()
@@ -137,11 +136,11 @@ def mean_scores(model, tokenizer, chosen: dict[int, Site], examples, **options) 
     return read_mean(model, tokenizer, examples, summed, gradients=True, **options)
 
 
-def neurons_and_gradients(model, chosen: dict[int, Site], batch: dict) -> tuple[list, Sequence]:
+def neurons_and_gradients(model, chosen: dict[int, Site], batch: dict) -> tuple:
     """(h, dL/dh) of a batch, both a list over layers of [sentence, token, d_ff], L the summed loss.
     A step of `hooks.read(…, gradients=True)`."""
 
-    def start_graph(layer: int, h: Tensor) -> Tensor:
+    def start_graph(layer, h):
         # no parameter asks for a gradient, so the graph starts at the lowest chosen layer
         return h if h.requires_grad else h.detach().requires_grad_(True)
 
@@ -152,7 +151,7 @@ def neurons_and_gradients(model, chosen: dict[int, Site], batch: dict) -> tuple[
 
 def examples_of(
     tokenizer, corpus, languages, text, pairs, max_sentences, max_length, template
-) -> dict[str, list[dict]]:
+) -> dict[str, list]:
     """{language or pair: its encoded examples}. Arguments and errors as in `score_awareness`."""
     if isinstance(languages, str) or not languages or len(set(languages)) != len(languages):
         raise ValueError(
@@ -191,7 +190,7 @@ def _sentences(tokenizer, corpus, language: str, max_sentences, max_length) -> l
 def exact_ablation(
     model: nn.Module,
     tokenizer,
-    corpus: Dataset | Mapping[str, Sequence[str]],
+    corpus: Dataset | Mapping,
     language: str,
     layer: int,
     neurons: Sequence[int] | Tensor,
@@ -215,13 +214,15 @@ def exact_ablation(
         averaged over sentences.
     Raises: ValueError for a layer or neuron out of range; KeyError for a language without text.
     """
-    site, d_ff = sites(model, "neurons", [layer]), feed_forwards(model)[layer].d_ff
-    neurons = torch.as_tensor(neurons).long().flatten()
-    if len(neurons) == 0 or not 0 <= int(neurons.min()) <= int(neurons.max()) < d_ff:
+    site = sites(model, "neurons", [layer])
+    d_ff = feed_forwards(model)[layer].d_ff
+    neurons = torch.as_tensor(neurons).long().flatten().cpu()
+    known = torch.isin(neurons, torch.arange(d_ff))
+    if not len(neurons) or not known.all():
         raise ValueError(f"neurons must be a non-empty list of indices in 0 … {d_ff - 1}.")
     examples = _sentences(tokenizer, corpus, language, max_sentences, max_length)
 
-    def changes(batch) -> Tensor:
+    def changes(batch):
         before, found = sentence_losses(model, batch), []
         for off in neurons.split(neurons_per_pass):
             found.append(_losses_without(model, site, batch, off) - before)
@@ -234,11 +235,11 @@ def exact_ablation(
     return (total / len(examples)).float()
 
 
-def _losses_without(model, site: dict[int, Site], batch: dict, off: Tensor) -> Tensor:
+def _losses_without(model, site, batch: dict, off: Tensor) -> Tensor:
     """The sentences' losses without each neuron of `off`, float32 [neuron, sentence]."""
     copies = {name: values.repeat(len(off), 1) for name, values in batch.items()}
 
-    def switch_off(layer: int, h: Tensor) -> Tensor:  # (copy · sentence, token, d_ff)
+    def switch_off(layer, h):  # (copy · sentence, token, d_ff)
         h = h.clone()
         for part, neuron in zip(h.chunk(len(off)), off.tolist()):
             part[..., neuron] = 0
