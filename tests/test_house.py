@@ -14,6 +14,7 @@ import lander_lite
 
 ROOT = PACKAGE.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 TINY = {
     "corpus.languages": "en,de",
@@ -164,6 +165,19 @@ def test_no_module_at_the_top_is_called_as_a_public_function_or_as_data():
 # ---------------------------------------------------------------- dense and long
 def test_the_code_is_not_dense():
     assert density(core()) <= 11 and density(FILES) <= 12
+
+
+def functions():
+    """(file, function) for every function of the package."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, FUNCTIONS):
+                yield path.relative_to(PACKAGE), node
+
+
+def test_a_function_fits_a_screen():
+    sizes = {f"{path}:{f.name}": f.end_lineno - f.lineno + 1 for path, f in functions()}
+    assert sizes and not {name: size for name, size in sizes.items() if size > 60}
 
 
 def depth(node):
