@@ -42,9 +42,6 @@ class Projection:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x, self.weight, self.bias)
 
-    def parameters(self):
-        return self.module.parameters()
-
     def register_forward_pre_hook(self, hook: Callable):
         return self.module.register_forward_pre_hook(hook)
 
@@ -78,11 +75,8 @@ class Inline(nn.Module):
 
 @dataclass
 class FeedForward:
-    """One block's feed-forward network: `down(act(up(x)))`, or with a gate
-    `down(act(gate(x)) * up(x))`.
-
-    A neuron is one of the `d_ff` inputs of `down`: its row of `up` (and `gate`), its biases and its
-    column of `down`.
+    """One block's `down(act(up(x)))`, or with a gate `down(act(gate(x)) * up(x))`. A neuron is one
+    of the `d_ff` inputs of `down`: its row of `up` (and `gate`), its biases, its column of `down`.
 
     Attributes:
         name: its module path in the unwrapped model; `parent.attribute` is the place that holds it.
@@ -145,10 +139,7 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def decoder_blocks(model: nn.Module) -> list[nn.Module]:
-    """The blocks in order: the longest ModuleList that lies in no other one.
-
-    Raises: ValueError if there is none.
-    """
+    """The blocks in order: the longest ModuleList in no other one; ValueError for none."""
     return list(_block_list(unwrap(model))[1])
 
 

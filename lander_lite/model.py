@@ -13,7 +13,9 @@ from typing import Any
 import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
+from .blocks import feed_forwards
 from .config import LanderConfig, ModelConfig, data_dir, profiles, resolve
 
 # model types whose files need code of their own: function(source, revision, **options)
@@ -34,7 +36,8 @@ def load_model(name: str | Path, **settings) -> tuple[transformers.PreTrainedMod
             downloaded, or of the folder's config; without a tokenizer at hand, tiny-bloom's.
 
     Raises: FileNotFoundError for a local folder that is missing or no model (before any hub call);
-        ValueError for a misspelt profile, both quantisations, an unknown dtype.
+        ValueError for a misspelt profile, both quantisations, an unknown dtype, a checkpoint that
+        lacks tensors, and what is no decoder with one feed-forward network per block.
     """
     given = {key: value for key, value in settings.items() if not (value is None or value is False)}
     wanted = replace(_settings(str(name)), **given)
@@ -52,6 +55,7 @@ def load_model(name: str | Path, **settings) -> tuple[transformers.PreTrainedMod
             model, tokenizer = _pretrained(source, wanted, options)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    feed_forwards(model)  # refuses, before any work, what has none or a mixture of experts
     return model.eval(), tokenizer
 
 
@@ -87,8 +91,30 @@ def _pretrained(source: str, settings: ModelConfig, options: dict) -> tuple:
     loader = LOADERS.get(found.get("model_type"))
     if loader and not settings.trust_remote_code:
         return pkgutil.resolve_name(loader)(source, settings.revision, **weights)
+    refuse_no_decoder(AutoConfig.from_pretrained(source, **options), source)
     tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    return AutoModelForCausalLM.from_pretrained(source, **weights, **options), tokenizer
+    weights["output_loading_info"] = True
+    model, found = AutoModelForCausalLM.from_pretrained(source, **weights, **options)
+    refuse_missing(found, source)
+    return model, tokenizer
+
+
+def refuse_no_decoder(config: transformers.PreTrainedConfig, source: str) -> None:
+    """Raise ValueError for a model that does not write a text from left to right by itself."""
+    kind = config.model_type
+    if config.is_encoder_decoder:
+        raise ValueError(f"{source} ({kind}) is an encoder-decoder; only decoders are supported.")
+    if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not config.is_decoder:
+        raise ValueError(f"{source} ({kind}) reads both ways; only decoders are supported.")
+
+
+def refuse_missing(found: dict, source: str) -> None:
+    """Raise ValueError where a checkpoint lacks tensors, which would be random; `found`: what
+    transformers' output_loading_info tells."""
+    for what in ("missing_keys", "mismatched_keys"):
+        if names := sorted(map(str, found[what])):
+            told = f"{len(names)} {what.split('_')[0]} tensors, first {names[0]}"
+            raise ValueError(f"{source}: {told}; they would be random numbers. Get it whole.")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import peft
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import lander_lite
@@ -119,18 +120,18 @@ def test_feed_forward_view_computes_what_the_module_computes(model):
         )
 
 
-def test_replace_puts_another_module_in_its_place(model):
+def test_a_part_is_replaced_where_the_model_holds_it(model):
     ids, ff = torch.randint(4, 200, (1, 6)), feed_forwards(model)[2]
-    before = model(ids).logits
+    before, down = model(ids).logits, ff.down
 
     class Twice(nn.Module):
-        def forward(self, *args):
-            return 2 * ff.module(*args)
+        def forward(self, x):
+            return 2 * down(x)
 
-    ff.replace(Twice())
+    ff.replace_part("down", Twice())
     assert not torch.allclose(model(ids).logits, before)
-    ff.replace(ff.module)
-    assert torch.equal(model(ids).logits, before)
+    ff.replace_part("down", down)
+    assert torch.equal(model(ids).logits, before) and ff.down is down
 
 
 def test_an_adapter_of_the_same_form_is_not_taken_for_the_feed_forward_network(model):
@@ -183,3 +184,44 @@ def test_no_file_at_the_top_is_named_like_a_public_function():
     names = {module.name for module in pkgutil.iter_modules([str(package)])}
     assert {"config", "neurons", "tuner"} <= names
     assert not names & {*lander_lite.__all__, "data"}
+
+
+# ---------------------------------------------------------------- what is no whole decoder
+OTHERS = {
+    "marian": (transformers.MarianConfig, {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1},
+               transformers.MarianMTModel, "marian.*encoder-decoder"),
+    "bert": (transformers.BertConfig, {"hidden_size": 16, "num_hidden_layers": 1},
+             transformers.BertForMaskedLM, "bert.*reads both ways"),
+    "mixtral": (transformers.MixtralConfig, {"hidden_size": 16, "num_hidden_layers": 1,
+                "num_key_value_heads": 2, "num_local_experts": 2, "intermediate_size": 24},
+                transformers.MixtralForCausalLM, "mixture of experts"),
+    "mamba": (transformers.MambaConfig, {"hidden_size": 16, "num_hidden_layers": 1},
+              transformers.MambaForCausalLM, "no feed-forward network"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_kinds_of_models_are_refused_in_one_sentence(tmp_path, tokenizer, name):
+    config, sizes, kind, message = OTHERS[name]
+    heads = {} if name == "mamba" else {"num_attention_heads": 2}
+    kind(config(vocab_size=300, pad_token_id=3, **heads, **sizes)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=message) as error:
+        load_model(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_with_missing_tensors_is_refused_by_name(model, tokenizer, tmp_path):
+    """transformers would fill them with random numbers and go on."""
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    tensors = load_file(path)
+    name = next(key for key in tensors if "mlp" in key)
+    whole = dict(tensors)
+    del tensors[name]
+    save_file(tensors, path, {"format": "pt"})
+    with pytest.raises(ValueError, match=f"1 missing tensors, first .*{name.split('.')[-1]}"):
+        load_model(tmp_path)
+    save_file(whole, path, {"format": "pt"})
+    load_model(tmp_path)

@@ -16,6 +16,8 @@ from transformers.conversion_mapping import register_checkpoint_conversion_mappi
 from transformers.core_model_loading import Chunk, WeightConverter
 from transformers.tokenization_utils_sentencepiece import SentencePieceBackend
 
+from ..model import refuse_missing
+
 SHARED = (
     "vocab_size",
     "hidden_size",
@@ -72,12 +74,13 @@ def load_baichuan(
     config = LlamaConfig(
         **{key: found[key] for key in SHARED if key in found}, tie_word_embeddings=False
     )
-    model = _Packed.from_pretrained(source, config=config, revision=revision, **options)
+    options |= {"config": config, "revision": revision, "output_loading_info": True}
+    model, loaded = _Packed.from_pretrained(source, **options)
+    refuse_missing(loaded, source)
     model.__class__ = LlamaForCausalLM  # what is saved is a plain Llama
     model.config.architectures, model._weight_conversions = ["LlamaForCausalLM"], None
-    if found.get("architectures") != [
-        "BaiChuanForCausalLM"
-    ]:  # the first Baichuan-7B has a plain head
+    # the first Baichuan-7B has a plain head
+    if found.get("architectures") != ["BaiChuanForCausalLM"]:
         head = model.get_output_embeddings().weight
         with torch.no_grad():
             head.copy_(F.normalize(head.float(), dim=-1))
