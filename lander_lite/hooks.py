@@ -74,10 +74,8 @@ def hooked(
 
     with ExitStack() as stack:
         for layer, (module, is_input) in sites.items():
-            register = (
-                module.register_forward_pre_hook if is_input else module.register_forward_hook
-            )
-            stack.callback(register(partial(hook, layer)).remove)
+            register = f"register_forward_{'pre_' if is_input else ''}hook"
+            stack.callback(getattr(module, register)(partial(hook, layer)).remove)
         yield
 
 
@@ -94,9 +92,8 @@ def sentence_losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.T
     labels = batch["labels"] if "labels" in batch else ids.masked_fill(mask == 0, -100)
     logits = model(ids, attention_mask=mask, use_cache=False).logits[:, :-1]
     labels = labels[:, 1:].to(logits.device)
-    losses = F.cross_entropy(
-        logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none"
-    )
+    logits = logits.float().flatten(0, 1)
+    losses = F.cross_entropy(logits, labels.flatten(), ignore_index=-100, reduction="none")
     return losses.view(labels.shape).sum(dim=1)
 
 
@@ -129,9 +126,7 @@ def observe(
         output = run(model, batch)
     if missing := [layer for layer in sites if layer not in seen]:
         name = type(unwrap(model)).__name__
-        raise RuntimeError(
-            f"{name} does not run its blocks {missing} on text, so they have no values."
-        )
+        raise RuntimeError(f"{name} does not run its blocks {missing} on text: no values.")
     return {layer: seen[layer] for layer in sites}, output
 
 

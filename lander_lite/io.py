@@ -187,10 +187,8 @@ def parse_pair(pair: str) -> tuple[str, str]:
     """("en", "de") of "en-de". Raises ValueError for no two different languages."""
     parts = str(pair).strip().split("-")
     if len(parts) != 2 or not all(parts) or parts[0] == parts[1]:
-        raise ValueError(
-            f"{pair!r} is not a translation direction: write source-target with two different "
-            f"codes, such as en-de"
-        )
+        wanted = "write source-target with two different codes, such as en-de"
+        raise ValueError(f"{pair!r} is not a translation direction: {wanted}")
     return parts[0], parts[1]
 
 

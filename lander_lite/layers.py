@@ -97,10 +97,8 @@ def _largest(values: torch.Tensor, k: int) -> list[int]:
 def check_k(k: int, n_layers: int) -> None:
     """Raise ValueError unless 1 <= k <= n_layers - 1: no block's output precedes block 0."""
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= n_layers - 1:
-        raise ValueError(
-            f"k = {k} is out of range: a model of {n_layers} blocks can select 1 … {n_layers - 1} "
-            f"of them."
-        )
+        allowed = f"a model of {n_layers} blocks can select 1 … {n_layers - 1} of them"
+        raise ValueError(f"k = {k} is out of range: {allowed}.")
 
 
 def detect_layers(

@@ -22,7 +22,17 @@ from .config import LanderConfig, ModelConfig, data_dir, profiles, resolve
 LOADERS = {"baichuan": "lander_lite.scale.baichuan:load_baichuan"}
 
 
-def load_model(name: str | Path, **settings) -> tuple[transformers.PreTrainedModel, Any]:
+def load_model(
+    name: str | Path,
+    *,
+    dtype: str | torch.dtype | None = None,
+    device_map: Any = None,
+    load_in_4bit: bool = False,
+    load_in_8bit: bool = False,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    random_weights: bool = False,
+) -> tuple[transformers.PreTrainedModel, Any]:
     """A model in evaluation mode and its tokenizer (its pad token is EOS where it has none).
 
     Args:
@@ -39,7 +49,16 @@ def load_model(name: str | Path, **settings) -> tuple[transformers.PreTrainedMod
         ValueError for a misspelt profile, both quantisations, an unknown dtype, a checkpoint that
         lacks tensors, and what is no decoder with one feed-forward network per block.
     """
-    given = {key: value for key, value in settings.items() if not (value is None or value is False)}
+    given = {
+        "dtype": dtype,
+        "device_map": device_map,
+        "load_in_4bit": load_in_4bit,
+        "load_in_8bit": load_in_8bit,
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
+        "random_weights": random_weights,
+    }
+    given = {key: value for key, value in given.items() if value not in (None, False)}
     wanted = replace(_settings(str(name)), **given)
     if wanted.load_in_4bit and wanted.load_in_8bit:
         raise ValueError("load_in_4bit and load_in_8bit exclude each other: choose one.")

@@ -151,11 +151,9 @@ class NeuronSets:
         actual = fingerprint(model)
         for key, value in self.model.items():
             if actual.get(key, value) != value and "" not in (actual[key], value):
-                raise ValueError(
-                    f"these neuron sets belong to another model: its {key} is {value}, this "
-                    f"model's is {actual[key]}. Score and categorise the neurons of this model, or "
-                    f"load the model they were made for."
-                )
+                remedy = "Score and categorise this model's neurons, or load the sets' own model"
+                other = f"its {key} is {value}, this model's is {actual[key]}"
+                raise ValueError(f"these neuron sets belong to another model: {other}. {remedy}.")
         layer, n_layers, d_ff = self.layers[-1], actual["n_layers"], actual["d_ff"]
         if layer >= n_layers or self.d_ff > d_ff:
             sets = f"sets up to layer {layer} and neuron {self.d_ff - 1}"

@@ -125,14 +125,7 @@ def prompt_ids(tokenizer, text: str) -> list[int]:
 
 
 def encode(
-    tokenizer,
-    source: str,
-    target: str,
-    pair: str,
-    *,
-    template: str | None = None,
-    max_length: int = 256,
-    shots: Sequence[tuple[str, str]] = (),
+    tokenizer, source: str, target: str, pair: str, *, template=None, max_length=256, shots=()
 ) -> dict:
     """One teacher-forced example: {"input_ids", "labels"}, both [length].
 
@@ -224,11 +217,9 @@ def check_ids(model, examples: Sequence[dict], name: str) -> None:
     rows = unwrap(model).get_input_embeddings().weight.shape[0]
     for number, example in enumerate(examples):
         if (largest := max(example["input_ids"], default=0)) >= rows:
-            raise ValueError(
-                f"{name}, example {number}: the tokenizer gives token {largest}, but the model "
-                f"has {rows} embeddings (0 … {rows - 1}): it is another model's tokenizer; load "
-                f"both from the same place"
-            )
+            has = f"the model has {rows} embeddings (0 … {rows - 1})"
+            told = f"{name}, example {number}: the tokenizer gives token {largest}, but {has}"
+            raise ValueError(f"{told}: it is another model's; load both from the same place")
 
 
 def collate(

@@ -15,8 +15,10 @@ def awareness_share(phi: torch.Tensor, general: torch.Tensor, specific: torch.Te
     """r = sum_general Phi / (sum_general Phi + sum_specific Phi), kept inside (0, 1): the general
     neurons' share of the awareness phi [d_ff] (eq. 6 with its symbols put right; as printed, CAR is
     1 - r)."""
-    g, s = phi[general].sum().item(), phi[specific].sum().item()
-    return min(max(g / (g + s) if g + s > 0 else 0.5, 1e-4), 1 - 1e-4)
+    of_general = phi[general].sum().item()
+    total = of_general + phi[specific].sum().item()
+    share = of_general / total if total > 0 else 0.5
+    return min(max(share, 1e-4), 1 - 1e-4)
 
 
 class CAR(nn.Module):
@@ -34,15 +36,21 @@ class CAR(nn.Module):
 
     def __init__(self, d_model: int, routing: str, dtype=None, device=None):
         super().__init__()
-        self.routing, self.share = routing, 0.5
+        self.routing = routing
+        self.share = 0.5
         if routing == "learned":
-            self.weight = nn.Parameter(torch.zeros(1, d_model, dtype=dtype, device=device))
-            self.bias = nn.Parameter(torch.zeros(1, dtype=dtype, device=device))
+            weight = torch.zeros(1, d_model, dtype=dtype, device=device)
+            self.weight = nn.Parameter(weight)
+            self.bias = nn.Parameter(weight.new_zeros(1))
 
     def input_weights(self) -> tuple[float, float]:
         """The factors on the inputs of the general and of the specific part (eq. 7–8)."""
         r = self.share
-        return {"literal": (1 - r, r), "corrected": (r, 1 - r)}.get(self.routing, (1.0, 1.0))
+        if self.routing == "literal":
+            return 1 - r, r
+        if self.routing == "corrected":
+            return r, 1 - r
+        return 1.0, 1.0
 
     def output_weights(self, hidden_states: torch.Tensor) -> tuple:
         """The factors on the parts' outputs, (batch, length, 1) each; (None, None) for 1."""
@@ -50,8 +58,9 @@ class CAR(nn.Module):
             return None, None
         prior, logit = self._logits(hidden_states)
         # both divisions are by the same function of the same number: untrained gives exactly 1
-        weights = (torch.sigmoid(sign * logit) / torch.sigmoid(sign * prior) for sign in (1, -1))
-        return tuple(weight.to(hidden_states.dtype) for weight in weights)
+        general = torch.sigmoid(logit) / torch.sigmoid(prior)
+        specific = torch.sigmoid(-logit) / torch.sigmoid(-prior)
+        return general.to(hidden_states.dtype), specific.to(hidden_states.dtype)
 
     def gate(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """r'(x), (batch, length, 1): the general part's share of each token; r unless `learned`."""

@@ -11,9 +11,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lander_lite.awareness import AwarenessScores, exact_ablation, score_awareness
 from lander_lite.blocks import feed_forwards, fingerprint
-from lander_lite.corpus import encode, parse_pair, texts
 from lander_lite.layers import LayerScores
 from lander_lite.neurons import categorize, random_neurons
+from lander_lite.prompts import encode, parse_pair, texts
 
 LANGUAGES, QUIET = ["en", "de", "zh"], {"progress": False}
 

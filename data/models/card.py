@@ -18,13 +18,15 @@ from pathlib import Path
 
 import torch
 
+from lander_lite.awareness import score_awareness
 from lander_lite.config import LanderConfig
 from lander_lite.corpus import load_corpus
 from lander_lite.evaluation import evaluate
 from lander_lite.io import write_text
+from lander_lite.layers import detect_layers
 from lander_lite.model import load_model
+from lander_lite.neurons import categorize
 from lander_lite.reproduction import baselines
-from lander_lite.reproduction.study import neuron_sets
 from lander_lite.training.loop import finetune
 from lander_lite.tuner.model import LanderTuningConfig, get_lander_model
 
@@ -61,7 +63,9 @@ def measure(name: str, sentences: int) -> dict:
         print(f"{type(model).__name__} {rate:g} on {len(on)} pairs: {mean(scores):.2f}", flush=True)
         return scores
 
-    sets = neuron_sets(config, base, tokenizer, train)
+    languages, pairs = config.corpus.languages, config.corpus.pairs
+    layers = detect_layers(base, tokenizer, train, pairs, config.layers.k, progress=False)
+    sets = categorize(score_awareness(base, tokenizer, train, languages, layers, progress=False))
     zero = bleu(base)
     print("zero-shot", zero, f"{mean(zero):.2f}", flush=True)
     full = {rate: tuned(baselines.full(copy.deepcopy(base)), rate) for rate in RATES}

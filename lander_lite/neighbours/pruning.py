@@ -25,10 +25,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..blocks import decoder_blocks
-from ..corpus import check_examples, texts
 from ..evaluation import evaluate, perplexity
 from ..hooks import evaluation_mode, n_tokens, read
 from ..io import replace_folder, write_text
+from ..prompts import check_examples, texts
 from .features import calibration_prompts, encode_prompts
 
 METRICS = ("wanda", "translation", "translation_minus_other", "magnitude", "random")

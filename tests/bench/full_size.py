@@ -82,10 +82,12 @@ def main() -> None:
     with timed("one selective step"):
         loss = finetune(lander, tokenizer, corpus, ["en-de"], settings)["loss"]
     trainable, total = lander.get_nb_trainable_parameters()
+    config = LanderConfig.from_profile(args.profile)
+    planned = plan(config, Lander("learned"), layers.selected)
     print(
         f"layers {layers.selected}, loss {loss[0]:.2f}, trained {trainable:,} of {total:,}; "
         f"planned on a GPU, as the profile says: "
-        f"{plan(LanderConfig.from_profile(args.profile), Lander('learned'), layers.selected).peak / 1e9:.1f} GB"
+        f"{planned.peak / 1e9:.1f} GB"
     )
 
 
