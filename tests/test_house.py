@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from density import PACKAGE, core, density
@@ -189,3 +190,16 @@ def depth(node):
 def test_comprehensions_are_nested_twice_at_most():
     deep = {str(path): depth(ast.parse(path.read_text(encoding="utf-8"))) for path in FILES}
     assert not {name: found for name, found in deep.items() if found > 2}
+
+
+def test_detect_score_and_categorize_are_few_files():
+    """What one has to read to know how layers and neurons are found and split."""
+    code = """
+import sys, lander_lite.layers, lander_lite.awareness, lander_lite.neurons
+files = {m.__file__ for n, m in sys.modules.items() if n.split(".")[0] == "lander_lite"}
+print(*files, sep="\\n")
+"""
+    files = [Path(name) for name in python("-c", code).stdout.splitlines()]
+    count = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
+    assert PACKAGE / "layers.py" in files
+    assert len(files) <= 12 and count <= 2000, (count, sorted(files))

@@ -85,7 +85,7 @@ def compared(measure: Callable, first: Tensor, second: Tensor) -> Tensor:
     return torch.stack([measure(a, b) for a, b in zip(first, second)]).double()
 
 
-def count(first: Tensor, second: Tensor) -> Tensor:
+def standing_out(first: Tensor, second: Tensor) -> Tensor:
     """How many features stand out in the first and not in the second, [layer]."""
     return torch.tensor([len(found) for found in stand_out(first, second, LARGEST).values()])
 

@@ -46,7 +46,9 @@ def _profile(lab: Lab) -> dict:
         "tokens_per_class": {
             x: sum(profile[x].count for profile in profiles) for x in sets.languages
         },
-        "per_token": {measure: by_class(profiles, sets, random, measure) for measure in measures},
+        "per_token": {
+            measure: by_token_class(profiles, sets, random, measure) for measure in measures
+        },
         "own_over_other_texts": factors,
         "activation_explains": logs["activation"] / logs["awareness"],
         "awareness_share": shares(lab, sets, random, sentences),
@@ -69,7 +71,7 @@ def class_profiles(lab: Lab, sets: NeuronSets, sentences: dict, size: int) -> li
     return [{language: of_block(language, start) for language in sentences} for start in starts]
 
 
-def by_class(profiles: list[dict], sets: NeuronSets, random: list, measure: str) -> dict:
+def by_token_class(profiles: list[dict], sets: NeuronSets, random: list, measure: str) -> dict:
     """A token of each class against the average token, [class]: 1 is average."""
 
     def per_token(chosen: Mapping) -> Tensor:  # {language: neurons} -> [block, class]
