@@ -50,8 +50,8 @@ def _features(lab: Lab) -> dict:
     translation, again = both[:BLOCKS], both[BLOCKS:]
     monolingual = torch.stack([by_language[x] for x in config.languages]).mean(dim=0)
     number, number_again = (
-        compared(count, translation, monolingual),
-        compared(count, translation, again),
+        compared(standing_out, translation, monolingual),
+        compared(standing_out, translation, again),
     )
     return {
         "largest": LARGEST,
@@ -66,11 +66,14 @@ def _features(lab: Lab) -> dict:
         "control_overlap_same": interval(compared(overlap, translation, again)),
         "control_overlap_random": LARGEST,
         "by_pair": {
-            pair: compared(count, x[:BLOCKS], of_both_languages(by_language, pair)).mean(dim=0)
+            pair: compared(standing_out, x[:BLOCKS], of_both_languages(by_language, pair)).mean(
+                dim=0
+            )
             for pair, x in by_pair.items()
         },
         "control_by_pair": {
-            pair: compared(count, x[:BLOCKS], x[BLOCKS:]).mean(dim=0) for pair, x in by_pair.items()
+            pair: compared(standing_out, x[:BLOCKS], x[BLOCKS:]).mean(dim=0)
+            for pair, x in by_pair.items()
         },
     }
 
