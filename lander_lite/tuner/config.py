@@ -41,11 +41,14 @@ class LanderTuningConfig(PeftConfig):
     target_modules: list[str] | None = field(default=None, metadata={"help": "wrapped modules"})
     base_fingerprint: dict[str, Any] | None = field(default=None, metadata={"help": "base model"})
 
-    def __init__(self, neuron_sets=None, routing=DEFAULT_ROUTING, **settings):
+    def __init__(
+        self, neuron_sets=None, routing=DEFAULT_ROUTING, other_specific=None, dtype=None, **settings
+    ):
         values = {spec.name: spec.default for spec in fields(self)} | {"task_type": "CAUSAL_LM"}
         if unknown := sorted(settings.keys() - values.keys()):
             raise TypeError(f"{type(self).__name__} has no setting {unknown[0]!r}")
-        values |= settings | {"neuron_sets": neuron_sets, "routing": routing}
+        values |= {"neuron_sets": neuron_sets, "routing": routing}
+        values |= {"other_specific": other_specific, "dtype": dtype, **settings}
         for name, value in values.items():
             setattr(self, name, value)
         self.__post_init__()
