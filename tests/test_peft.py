@@ -305,6 +305,16 @@ def test_kept_matrices_follow_the_slices(model):
     assert not any(parts)  # nothing is kept while gradients are asked
 
 
+def test_a_model_made_in_inference_mode(model):
+    """Its tensors count no versions, so nothing of them is kept."""
+    expected = logits(model)
+    with torch.inference_mode():
+        lander = get_lander_model(copy.deepcopy(model), config(model, "none")).set_pair("en-de")
+        assert (logits(lander) - expected).abs().max() <= 1e-6 * expected.abs().max()
+        lander.partitioned[1].slices["general:down"].mul_(2)
+        assert not torch.allclose(logits(lander), expected)
+
+
 def test_half_precision_slices(bloom):
     for dtype, expected in ((None, torch.float32), ("bfloat16", torch.bfloat16)):
         lander = get_peft_model(copy.deepcopy(bloom).to(torch.bfloat16), config(bloom, dtype=dtype))

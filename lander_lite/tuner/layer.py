@@ -285,7 +285,8 @@ class LanderLayer(nn.Module, BaseTunerLayer):
         the slices stay what they were: decoding would join them at every token."""
         slices = self.slices
         found = {part: [slices[f"{group}:{part}"] for group in groups] for part in self._parts}
-        keep = not torch.is_grad_enabled() and not dist.is_initialized()
+        counted = not any(p.is_inference() for p in slices.values())  # else no version tells
+        keep = counted and not torch.is_grad_enabled() and not dist.is_initialized()
         if keep:
             state = [(p.data_ptr(), p._version) for tensors in found.values() for p in tensors]
             kept_state, kept = self._joined.get((self.adapter, groups, dtype), (None, None))
