@@ -159,11 +159,19 @@ def test_published_sizes_of_bloom_7b1():
 def test_without_a_method_it_plans_what_finetune_trains():
     c = config("tiny-bloom", **{"tuning.routing": "corrected"})
     found, same = plan(c, None, [2, 5]), plan(c, LANDER, [2, 5])
-    assert found.method == Lander("corrected", None)
+    assert found.method == Lander(c.tuning)
     assert (found.tuning, found.scoring, found.flops) == (same.tuning, same.scoring, same.flops)
     learned = plan(config("tiny-bloom"), None, [2, 5])
     gates = 2 * (learned.config.model.architecture["hidden_size"] + 1)
     assert learned.trained == found.trained + gates
+
+
+@pytest.mark.parametrize("dtype, item", [(None, 4), ("float32", 4), ("bfloat16", 2)])
+def test_the_type_of_the_slices_is_planned_as_it_is_trained(dtype, item):
+    c = config("tiny-bloom", **{"model.dtype": "bfloat16", "tuning.dtype": dtype})
+    found = plan(c, None, [2, 5])
+    assert found.tuning["trained weights"] == item * found.trained
+    assert found.tuning["optimiser states"] == 2 * item * found.trained
     with pytest.raises(ValueError, match="no plan for method 'zero-shot'"):
         plan(c, METHODS["zero-shot"])
 

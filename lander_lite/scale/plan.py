@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..blocks import decoder_blocks, feed_forwards, fingerprint
-from ..config import LanderConfig, nearest
+from ..config import LanderConfig, TuningConfig, nearest
 from ..model import model_source, random_model
 from ..neurons import NeuronSets
 from ..tuner.config import LanderTuningConfig
@@ -50,8 +50,7 @@ class Lander:
     """LANDeRMT with a run's settings: what `lander-lite finetune` trains. A record as `plan` takes
     it."""
 
-    routing: str
-    other_specific: str | None = None
+    settings: TuningConfig
     name: str = "landermt"
     about: str = "general and specific neurons of the selected layers"
     kl: float = 0.0
@@ -60,8 +59,7 @@ class Lander:
 
     def build(self, model: nn.Module, lab: None, sets: NeuronSets, seed: int) -> nn.Module:
         """The wrapped model."""
-        settings = LanderTuningConfig(sets, self.routing, other_specific=self.other_specific)
-        return get_lander_model(model, settings)
+        return get_lander_model(model, LanderTuningConfig(sets, **asdict(self.settings)))
 
 
 @dataclass
@@ -171,7 +169,7 @@ def plan(config: LanderConfig, method=None, layers: Sequence[int] | None = None)
     Raises: ValueError for a method that trains nothing, or quantised weights with a method that
         would train them.
     """
-    method = method or Lander(config.tuning.routing, config.tuning.other_specific)
+    method = method or Lander(config.tuning)
     if method.build is None:
         raise ValueError(f"no plan for method {method.name!r}: it trains nothing")
     if (config.model.load_in_4bit or config.model.load_in_8bit) and not method.quantisable:

@@ -82,8 +82,8 @@ def main() -> None:
     with timed("one selective step"):
         loss = finetune(lander, tokenizer, corpus, ["en-de"], settings)["loss"]
     trainable, total = lander.get_nb_trainable_parameters()
-    config = LanderConfig.from_profile(args.profile)
-    planned = plan(config, Lander("learned"), layers.selected)
+    config = LanderConfig.from_profile(args.profile, **{"tuning.dtype": args.slices})
+    planned = plan(config, Lander(config.tuning), layers.selected)
     print(
         f"layers {layers.selected}, loss {loss[0]:.2f}, trained {trainable:,} of {total:,}; "
         f"planned on a GPU, as the profile says: "
