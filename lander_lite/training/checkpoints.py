@@ -18,7 +18,7 @@ import torch
 
 from ..hooks import is_main, wait
 from ..io import read_tensors, write_tensors, write_text
-from .distributed import shard_like, whole
+from .distributed import shard_like, unsharded
 
 STATE, KIND = "state.json", "lander_lite.Checkpoint/1"
 MAY_DIFFER = ("progress", "save_every", "keep", "base_model_name_or_path", "peft_version")
@@ -61,11 +61,11 @@ def _tensors(run) -> dict[str, torch.Tensor]:
 def save_checkpoint(output_dir, run, keep: int) -> None:
     """Write checkpoint-<update> and delete all but the last `keep`. All processes call it; the
     first one writes. state.json comes last: without it a folder counts for nothing."""
-    tensors = {name: whole(p.detach()) for name, p in _tensors(run).items()}
+    tensors = {name: unsharded(p.detach()) for name, p in _tensors(run).items()}
     states = {}
     for name, p in run.parameters.items():
         for moment, value in run.optimizer.state.get(p, {}).items():
-            states[f"{name}.{moment}"] = whole(torch.as_tensor(value))
+            states[f"{name}.{moment}"] = unsharded(torch.as_tensor(value))
     if is_main():
         states["random.cpu"] = torch.get_rng_state()
         for device, state in enumerate(torch.cuda.get_rng_state_all()):

@@ -44,7 +44,7 @@ def distribute(model: nn.Module, optimizer: torch.optim.Optimizer) -> nn.Module:
     return accelerator.prepare(model, optimizer)[0]
 
 
-def whole(tensor):
+def unsharded(tensor):
     """A sharded tensor put together, for which all processes must ask; any other as it is."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 

@@ -24,7 +24,7 @@ from ..config import FinetuneConfig, parse_pair
 from ..hooks import add_up, free_memory, own_part, world
 from ..prompts import check_examples, check_pairs, collate, encode, encode_text, plain_text
 from .checkpoints import latest_checkpoint, load_checkpoint, run_identity, save_checkpoint
-from .distributed import distribute, start, whole
+from .distributed import distribute, start, unsharded
 from .kl import Teacher, encode_plain
 
 AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -197,7 +197,7 @@ class TrainingRun:
         self.scaler.unscale_(self.optimizer)
         norm = clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
         if not self.scaler.is_enabled():  # fp16's loss scaling skips such updates itself
-            self.check_finite("gradient norm", whole(norm).item())
+            self.check_finite("gradient norm", unsharded(norm).item())
 
     def step(self) -> None:
         """One step of AdamW on the parameters that have gradients."""

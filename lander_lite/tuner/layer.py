@@ -75,8 +75,8 @@ class Partition:
     def share(self) -> float:
         """The router's r for the current pair: Phi is the mean over its languages."""
         phi = torch.stack([self.phi[language] for language in self.languages]).mean(dim=0)
-        own = torch.cat([self.specific[language] for language in self.languages]).unique()
-        return awareness_share(phi, self.general, own)
+        specific = torch.cat([self.specific[language] for language in self.languages]).unique()
+        return awareness_share(phi, self.general, specific)
 
 
 class LanderLayer(nn.Module, BaseTunerLayer):

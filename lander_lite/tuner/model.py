@@ -22,7 +22,7 @@ from ..blocks import feed_forwards, fingerprint
 from ..config import languages_of_pair
 from ..hooks import is_main
 from ..io import open_tensors, repair_folder, replace_folder
-from ..training.distributed import whole
+from ..training.distributed import unsharded
 from .config import SETS, LanderTuningConfig
 from .layer import LanderLayer
 from .registry import register
@@ -157,7 +157,7 @@ class LanderModel(PeftModelForCausalLM):
         if folder.is_file():
             raise ValueError(f"{folder} is a file; give a folder")
         # every process puts sharded slices together, and the first one writes
-        tuned = {key: whole(p) for key, p in self.state_dict().items() if ".lander_" in key}
+        tuned = {key: unsharded(p) for key, p in self.state_dict().items() if ".lander_" in key}
         if not is_main():
             return
         options = {"save_embedding_layers": False, "state_dict": tuned, **options}

@@ -126,10 +126,10 @@ def shares(lab: Lab, sets: NeuronSets, random: list, sentences: dict) -> dict:
     scores = score_awareness(
         lab.base, lab.tokenizer, sentences, sets.languages, sets.layers, progress=False
     )
-    share, own = share_of_score(scores, sets), torch.eye(len(sets.languages)).bool()
+    share, same = share_of_score(scores, sets), torch.eye(len(sets.languages)).bool()
     return {
-        "own": share[own].mean(),
-        "others": share[~own].mean(),
+        "own": share[same].mean(),
+        "others": share[~same].mean(),
         "by_language": dict(zip(sets.languages, share.diag())),
         "control_random": spread([share_of_score(scores, draw).mean() for draw in random]),
     }
@@ -154,7 +154,7 @@ def top_tokens(
 ) -> dict:
     """The strongest specific neuron's top tokens by language and layer; how many top tokens of all
     specific neurons occur in own texts."""
-    occurs = {x: vocabulary(lab.tokenizer, own) for x, own in sentences.items()}
+    occurs = {x: vocabulary(lab.tokenizer, texts) for x, texts in sentences.items()}
     together = sum(sentences.values(), [])
     strongest = {x: [] for x in sentences}
     shares = torch.zeros(1 + len(random), len(sets.layers))

@@ -22,8 +22,8 @@ def loss_changes(lab: Lab, sets: NeuronSets) -> dict:
     blocks = sentence_blocks(lab.valid, SENTENCES // 2)
     # texts are of every language, sets of those of the config
     rows = [lab.languages.index(language) for language in sets.languages]
-    own = torch.zeros(len(lab.languages), len(rows), dtype=torch.bool)
-    own[rows, range(len(rows))] = True
+    same = torch.zeros(len(lab.languages), len(rows), dtype=torch.bool)
+    same[rows, range(len(rows))] = True
 
     def matrices(sets: NeuronSets) -> Tensor:  # [block, text, set]
         sentences = [by_language(block, lab.languages) for block in blocks]
@@ -31,14 +31,14 @@ def loss_changes(lab: Lab, sets: NeuronSets) -> dict:
         return torch.stack(changes)
 
     def dominance(change: Tensor) -> dict:
-        of_own, of_others, mean = change[:, own].mean(1), change[:, ~own].mean(1), change.mean(0)
+        of_own, of_others, mean = change[:, same].mean(1), change[:, ~same].mean(1), change.mean(0)
         worst = mean.argmax(dim=0).tolist()  # by set
         return {
             "own": interval(of_own),
             "others": interval(of_others),
             "own_minus_others": interval(of_own - of_others),
             "hurt_most": [x for i, x in enumerate(sets.languages) if worst[i] == rows[i]],
-            "largest_of_another": mean[~own].max(),
+            "largest_of_another": mean[~same].max(),
         }
 
     change = matrices(sets)
@@ -55,7 +55,7 @@ def loss_changes(lab: Lab, sets: NeuronSets) -> dict:
         "by_language": {x: interval(change[:, rows[i], i]) for i, x in enumerate(sets.languages)},
         **dominance(change),
         "control_random": [dominance(x) | {"loss_change": x.mean(dim=0)} for x in random],
-        "own_minus_random": interval((change - random.mean(dim=0))[:, own].mean(dim=1)),
+        "own_minus_random": interval((change - random.mean(dim=0))[:, same].mean(dim=1)),
     }
 
 
