@@ -165,7 +165,7 @@ def translate_step(config: LanderConfig, folder: Path, options: argparse.Namespa
     from .pipeline import Run
 
     run = Run(config, folder)
-    sentences = options.text or [line for line in sys.stdin.read().split("\n") if line.strip()]
+    sentences = options.text or sys.stdin.read().removesuffix("\n").split("\n")
     if run.tuned is None:
         print(f"{folder} holds no tuned model: this is the base model", file=sys.stderr)
     print("\n".join(run.translate(sentences, config.corpus.pairs[0])))

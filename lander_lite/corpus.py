@@ -36,6 +36,8 @@ __all__ = ["LANGUAGE_NAMES", "TEMPLATE", "batches", "check_examples", "check_ids
            "languages_of", "load_corpus", "load_mono", "one_line", "plain_text", "prompt",
            "prompt_ids", "report_cut", "texts"]  # fmt: skip
 
+# endings of files that are no text, though each is some language's code
+NO_TEXT = ("txt", "csv", "log", "gz", "bz2", "zip", "tar", "bin", "bak", "tmp", "old", "xml", "sgm")
 Rows = Iterable[tuple[int, dict]]  # with their numbers, for messages
 
 
@@ -90,6 +92,8 @@ def _tsv_rows(path: Path) -> Rows:
     if len(codes) < 2 or not all(re.fullmatch(r"[A-Za-z]{2,3}([_-]\w+)?", code) for code in codes):
         wanted = "the header must be language codes separated by tabs"
         raise ValueError(f"{path}, line 1: {wanted}, not {header[:80]!r}")
+    if len(set(codes)) < len(codes):
+        raise ValueError(f"{path}, line 1: two columns of one language: {', '.join(codes)}")
     for number, line in lines:
         columns = line.split("\t")
         if len(columns) != len(codes):
@@ -99,9 +103,19 @@ def _tsv_rows(path: Path) -> Rows:
 
 
 def _text_rows(folder: Path, split: str, languages) -> Rows:
-    code = re.compile(r"\.(?!txt|csv)[a-z]{2,3}([_-]\w+)?")
-    found = [path for path in sorted(folder.glob(f"{split}.*")) if code.fullmatch(path.suffix)]
-    files = {path.suffix[1:]: path for path in found}
+    code = re.compile(r"\.[a-z]{2,3}([_-]\w+)?")
+    no_text = set(NO_TEXT) - set(languages or ())
+    files: dict[str, Path] = {}
+    for path in sorted(folder.glob(f"{split}.*")):
+        language = path.suffix[1:]
+        if not code.fullmatch(path.suffix) or language in no_text:
+            continue
+        if language in files:
+            raise ValueError(
+                f"{folder}: {files[language].name} and {path.name} are both {language!r}, so which "
+                f"lines belong together is not clear; keep one folder for each set of files"
+            )
+        files[language] = path
     if len(files) < 2:
         held = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise ValueError(
@@ -110,7 +124,7 @@ def _text_rows(folder: Path, split: str, languages) -> Rows:
         )
     wanted = list(languages or files)
     if missing := [lang for lang in wanted if lang not in files]:
-        names = ", ".join(path.name for path in found)
+        names = ", ".join(path.name for path in files.values())
         raise ValueError(f"{folder}: no {split}.{missing[0]}; it has {names}")
     columns = [[text for _, text in lines_of(files[lang])] for lang in wanted]
     lengths = [len(column) for column in columns]

@@ -7,6 +7,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from itertools import chain
 
 import numpy as np
@@ -31,6 +32,24 @@ from .prompts import (
     texts,
 )
 
+CHINESE = ("zh", "zho", "cmn", "yue", "lzh", "wuu", "nan")
+MECAB = {  # {language: (sacreBLEU's tokenizer, the package that it needs)}
+    "ja": ("ja-mecab", "MeCab"),
+    "jpn": ("ja-mecab", "MeCab"),
+    "ko": ("ko-mecab", "mecab_ko"),
+    "kor": ("ko-mecab", "mecab_ko"),
+}
+WITHOUT_SPACES = ("th", "tha", "lo", "lao", "km", "khm", "my", "mya", "bo", "bod", "dz", "dzo")
+# a checkpoint may come with settings of its own, with which decoding would not be greedy
+GREEDY = {
+    "do_sample": False,
+    "num_beams": 1,
+    "use_cache": True,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "min_length": 0,
+    "min_new_tokens": 0,
+}
 LANGUAGE_ID_ROWS = 1000  # enough to tell the languages apart; more only costs time
 ORDERS = (1, 2, 3, 4)  # of the n-grams that tell them apart
 
@@ -47,10 +66,12 @@ def translate(
     shots: Sequence[tuple[str, str]] | None = None,
     progress: bool = False,
 ) -> list[str]:
-    """Greedy translations of `sentences`, in their order; a model with `set_pair` is told the pair.
+    """Greedy translations of `sentences`, in their order, "" for a blank one; a model with
+    `set_pair` is told the pair.
 
-    Decoding stops at EOS or at a line break, and after `max_new_tokens` or 16 + 3 x the tokens of
-    the batch's longest sentence: a model that repeats itself would fill the rest.
+    Decoding stops at an EOS of the tokenizer or of the checkpoint, at a line break, and after
+    `max_new_tokens` or 16 + 3 x the tokens of the batch's longest sentence: a model that repeats
+    itself would fill the rest.
 
     Args:
         shots: (source, target) examples for the prompt.
@@ -65,14 +86,15 @@ def translate(
         raise ValueError(f"{wrong} must be at least 1")
     if hasattr(model, "set_pair"):
         model.set_pair(pair)
-    sentences = [one_line(sentence) for sentence in sentences]
+    given = [one_line(sentence) for sentence in sentences]
+    sentences = [sentence for sentence in given if sentence]
     examples, lengths = [], []
     for sentence in sentences:
         text = prompt(sentence, pair, template, shots or ())
         examples.append({"input_ids": prompt_ids(tokenizer, text)})
         lengths.append(len(tokenizer(sentence, add_special_tokens=False)["input_ids"]))
     check_ids(model, examples, pair)
-    options = {"do_sample": False, "num_beams": 1, "use_cache": True} | _stop_tokens(tokenizer)
+    options = GREEDY | _stop_tokens(model, tokenizer)
     outputs = [""] * len(sentences)
     bar = tqdm(total=len(sentences), desc=f"translate {pair}", disable=not progress, mininterval=1)
     with evaluation_mode(model), bar:
@@ -84,17 +106,20 @@ def translate(
             for row, ids in zip(rows, generated[:, batch["input_ids"].shape[1] :].tolist()):
                 outputs[row] = _first_line(tokenizer, ids)
             bar.update(len(rows))
-    return outputs
+    written = iter(outputs)
+    return [next(written) if sentence else "" for sentence in given]
 
 
-def _stop_tokens(tokenizer) -> dict:
-    """Stop at EOS, and at a line break where it is one token: a base model goes on with the next
-    example there."""
+def _stop_tokens(model, tokenizer) -> dict:
+    """Stop at any EOS, and at a line break where it is one token: a base model goes on with the
+    next example there."""
     eos = tokenizer.eos_token_id
     pad = tokenizer.pad_token_id
-    stop = [] if eos is None else [eos]
+    others = model.generation_config.eos_token_id
+    stop = [eos, *others] if isinstance(others, list) else [eos, others]
+    stop = list(dict.fromkeys(token for token in stop if token is not None))
     last = tokenizer("\n", add_special_tokens=False)["input_ids"][-1:]
-    if tokenizer.decode(last) == "\n" and last[0] not in (eos, tokenizer.unk_token_id):
+    if tokenizer.decode(last) == "\n" and last[0] not in (*stop, tokenizer.unk_token_id):
         stop += last
     return {"eos_token_id": stop or None, "pad_token_id": eos if pad is None else pad}
 
@@ -126,12 +151,12 @@ def evaluate(
             rows whose source is in the test set are left out.
         decoding: batch_size, max_new_tokens, template and progress of `translate`.
 
-    Returns: {pair: scores}; a pair's scores are "bleu" (sacreBLEU; tokenizer `zh` into Chinese,
-        13a else), "chrf" (chrF2), "bleu_ci" ([low, high], 95%, or None; it covers the choice of
-        test sentences, not of training seeds), "off_target" (share of the non-empty outputs that
-        LanguageId, trained on the corpus, takes for another of its languages), "empty" (share of
-        empty outputs), "n", and "hypotheses" with keep_hypotheses. Besides, "mean" {"bleu", "chrf"}
-        over pairs, and "signature" {"bleu": {tokenizer: sacreBLEU's signature}, "chrf": …}.
+    Returns: {pair: scores}; a pair's scores are "bleu" (sacreBLEU, with `bleu_tokenizer`), "chrf"
+        (chrF2), "bleu_ci" ([low, high], 95%, or None; it covers the choice of test sentences, not
+        of training seeds), "off_target" (share of the non-empty outputs that LanguageId, trained on
+        the corpus, takes for another of its languages), "empty" (share of empty outputs), "n", and
+        "hypotheses" with keep_hypotheses. Besides, "mean" {"bleu", "chrf"} over pairs, and
+        "signature" {"bleu": {tokenizer: sacreBLEU's signature}, "chrf": …}.
     Raises: ValueError for pairs that the corpus lacks, too few shots, or max_sentences below 1.
     """
     check_pairs(corpus, pairs, tokenizer)
@@ -147,7 +172,7 @@ def evaluate(
         source, target = parse_pair(pair)
         sources, references = texts(used, source), texts(used, target)
         outputs = translate(model, tokenizer, sources, pair, shots=shots[pair], **decoding)
-        bleu = BLEU(tokenize="zh" if target.startswith("zh") else "13a")
+        bleu = BLEU(tokenize=bleu_tokenizer(target))
         interval = bleu_interval(bleu, outputs, references, bootstrap, seed) if bootstrap else None
         wrong = [identify(output) != target for output in outputs if output]
         results[pair] = {
@@ -164,6 +189,19 @@ def evaluate(
     mean = {key: sum(results[pair][key] for pair in pairs) / len(pairs) for key in ("bleu", "chrf")}
     signature = {"bleu": signatures, "chrf": str(chrf.get_signature())}
     return {**results, "mean": mean, "signature": signature}
+
+
+def bleu_tokenizer(language: str) -> str:
+    """sacreBLEU's tokenizer for a target language: 13a, but where words have no spaces between
+    them, so that it would score near misses 0, zh, ja-mecab (if it is installed; ko-mecab likewise)
+    or char."""
+    code = language.replace("_", "-").split("-")[0].lower()
+    if code in CHINESE:
+        return "zh"
+    if code in MECAB:
+        name, package = MECAB[code]
+        return name if find_spec(package) else "char"
+    return "char" if code in WITHOUT_SPACES else "13a"
 
 
 def draw_shots(corpus, test, pair: str, n: int, seed: int) -> list[tuple[str, str]]:

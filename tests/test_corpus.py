@@ -368,3 +368,35 @@ def test_plain_text_is_read_like_a_corpus(corpus):
     assert languages_of(mono) == ["zh", "en"] and texts(mono, "en") == ["a dog"]
     with pytest.raises(KeyError, match="no 'de'; it has zh, en"):
         texts(mono, "de")
+
+
+# ---------------------------------------------------------------- files that could be misread
+def write_files(folder, **files):
+    for name, lines in files.items():
+        (folder / name.replace("_", ".")).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "second", ["train.en-fr.en", "train.tok.en"], ids=["two pairs", "tokenised too"]
+)
+def test_a_folder_with_two_files_of_one_language_is_refused(tmp_path, second):
+    for name in ("train.en-de.en", "train.en-de.de", second):
+        (tmp_path / name).write_text("a dog\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="train.en-de.en and .*are both 'en'"):
+        load_corpus(tmp_path)
+    (tmp_path / second).unlink()
+    assert load_corpus(tmp_path)["translation"] == [{"de": "a dog", "en": "a dog"}]
+
+
+def test_a_log_beside_the_texts_is_no_language(tmp_path):
+    write_files(tmp_path, train_en=["a dog"], train_de=["ein Hund"], train_log=["done"])
+    (tmp_path / "train.en.gz").write_bytes(b"\x1f\x8b")
+    assert load_corpus(tmp_path)["translation"] == [{"de": "ein Hund", "en": "a dog"}]
+    asked = load_corpus(tmp_path, languages=["en", "log"])["translation"]  # Logo's code
+    assert asked == [{"en": "a dog", "log": "done"}]
+
+
+def test_a_table_with_two_columns_of_one_language_is_refused(tmp_path):
+    (tmp_path / "c.tsv").write_text("en\tde\ten\na\tb\tc\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="c.tsv, line 1: two columns of one language: en, de, en"):
+        load_corpus(tmp_path / "c.tsv")

@@ -15,6 +15,7 @@ from lander_lite.config import data_dir
 from lander_lite.evaluation import (
     LanguageId,
     bleu_interval,
+    bleu_tokenizer,
     draw_shots,
     evaluate,
     perplexity,
@@ -99,6 +100,76 @@ def test_output_ends_at_a_line_break(bloom, tokenizer, monkeypatch, line_break):
     assert asked["max_new_tokens"] == 16 + 3, (
         "one token of source: the limit should follow it, not be 64"
     )
+
+
+def test_a_blank_sentence_gives_a_blank_line(bloom, tokenizer):
+    sentences = ["a dog", "the cat sees a dog"]
+    first, second = translate(bloom, tokenizer, sentences, "en-de", max_new_tokens=4)
+    gaps = translate(
+        bloom, tokenizer, ["", sentences[0], " ", sentences[1], "\n"], "en-de", max_new_tokens=4
+    )
+    assert gaps == ["", first, "", second, ""]
+    assert translate(bloom, tokenizer, [""], "en-de") == [""]
+
+
+def test_a_checkpoints_list_of_eos_ends_a_translation(model, tokenizer, monkeypatch):
+    asked = {}
+
+    def generate(input_ids, **settings):
+        asked.update(settings)
+        return input_ids
+
+    monkeypatch.setattr(model, "generate", generate)
+    newline = tokenizer("\n")["input_ids"]
+    for stored, expected in (([7, 9], [7, 9]), (11, [11]), (None, [])):
+        model.generation_config.eos_token_id = stored
+        translate(model, tokenizer, ["x"], "en-de")
+        assert asked["eos_token_id"] == [tokenizer.eos_token_id, *expected, *newline]
+
+
+def test_a_checkpoints_settings_of_generation_leave_decoding_greedy(model, tokenizer, corpus):
+    torch.manual_seed(0)
+    model.set_output_embeddings(torch.nn.Linear(32, 300, bias=False))
+    sentences = texts(corpus, "en")[:8]
+
+    def outputs():
+        return translate(model, tokenizer, sentences, "en-de", max_new_tokens=12)
+
+    plain, written = outputs(), model.generate
+    changes = {"repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "min_new_tokens": 12}
+    for name, value in changes.items():
+        setattr(model.generation_config, name, value)
+    ids = tokenizer(sentences, return_tensors="pt", padding=True)
+    changed = written(**ids, max_new_tokens=12, do_sample=False)
+    for name in changes:
+        setattr(model.generation_config, name, None)
+    assert not torch.equal(changed, written(**ids, max_new_tokens=12, do_sample=False))
+    for name, value in changes.items():
+        setattr(model.generation_config, name, value)
+    assert outputs() == plain
+
+
+NEAR_MISSES = {  # {language: (reference, a near miss, another sentence)}
+    "ja": ("犬が猫を見ます。", "犬が猫を見ました。", "空は青い"),
+    "th": ("หมาเห็นแมวตัวนั้น", "หมาเห็นแมวตัวนี้", "ฟ้าสวยมาก"),
+    "khm": ("ឆ្កែឃើញឆ្មាពីរ", "ឆ្កែឃើញឆ្មាមួយ", "មេឃពណ៌ខៀវ"),
+    "mya_Mymr": ("ခွေးကကြောင်ကိုမြင်တယ်", "ခွေးကကြောင်ကိုမြင်", "မိုးပြာ"),
+    "yue": ("隻狗見到隻貓", "隻狗見到隻貓喇", "天係藍色嘅"),
+    "zh-Hant": ("那隻狗看見一隻貓", "那隻狗看見一隻貓了", "天是藍的"),
+}
+
+
+@pytest.mark.parametrize("language", NEAR_MISSES)
+def test_bleu_sees_a_near_miss_without_spaces(language):
+    reference, near, far = NEAR_MISSES[language]
+    metric = BLEU(tokenize=bleu_tokenizer(language))
+    scores = [metric.corpus_score([output], [[reference]]).score for output in (near, far)]
+    assert scores[0] > 30 > 10 > scores[1]
+    assert BLEU().corpus_score([near], [[reference]]).score == 0
+
+
+def test_bleu_keeps_13a_where_there_are_spaces():
+    assert {bleu_tokenizer(x) for x in ("en", "de", "ar", "eng_Latn", "hi", "vi")} == {"13a"}
 
 
 def test_translate_refuses_a_string_and_bad_numbers(bloom, tokenizer):
