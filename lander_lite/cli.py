@@ -10,7 +10,9 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from .config import LanderConfig, nearest, profiles
+from safetensors import SafetensorError
+
+from .config import LanderConfig, nearest, parse_pair, profiles
 
 STEPS = {
     "run": "all of the following but translate, and a table of before and after",
@@ -51,6 +53,15 @@ FLAGS = """
 --fast       study: ten minutes, not hours; only shows that it works
 --resume     study: keep finished runs (the default)
 """
+ANSWERED = (  # with one line, no traceback
+    ValueError,
+    KeyError,
+    FloatingPointError,
+    OSError,  # a full disk, no permission, a file where a folder should be
+    SafetensorError,  # the same, while tensors are written
+    ImportError,  # bitsandbytes
+    RecursionError,  # JSON or YAML of a thousand levels
+)
 OPTIONS = {
     "--set": {"action": "append", "default": [], "metavar": "a.b=c"},
     "--text": {"action": "append"},
@@ -87,6 +98,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         near = nearest(unknown[0].split("=")[0], flags)
         listed = ", ".join([*flags[1:], "--no-resume"])
         raise ValueError(f"unknown argument {unknown[0]!r}{near}; flags: {listed}")
+    for name in ("seeds", "jobs"):
+        if getattr(known, name) < 1:
+            raise ValueError(f"--{name} {getattr(known, name)} must be at least 1")
+    if known.hours is not None and not 0 < known.hours < float("inf"):
+        raise ValueError(f"--hours {known.hours} must be a positive number")
     if known.step not in STEPS:
         near = nearest(known.step, STEPS)
         raise ValueError(f"unknown step {known.step!r}{near}; steps: {', '.join(STEPS)}")
@@ -163,12 +179,18 @@ def translate_step(config: LanderConfig, folder: Path, options: argparse.Namespa
     if len(config.corpus.pairs) != 1:
         raise ValueError("translate takes one direction: --pairs en-de")
     from .pipeline import Run
+    from .prompts import LANGUAGE_NAMES
 
+    (pair,) = config.corpus.pairs
+    for language in parse_pair(pair):
+        if language not in (*config.corpus.languages, *LANGUAGE_NAMES):
+            told = f"add it to corpus.languages ({', '.join(config.corpus.languages)})"
+            raise ValueError(f"pair {pair}: no language {language!r} is known; {told}")
     run = Run(config, folder)
     sentences = options.text or sys.stdin.read().removesuffix("\n").split("\n")
     if run.tuned is None:
         print(f"{folder} holds no tuned model: this is the base model", file=sys.stderr)
-    print("\n".join(run.translate(sentences, config.corpus.pairs[0])))
+    print("\n".join(run.translate(sentences, pair)))
 
 
 def pipeline_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -> None:
@@ -214,7 +236,8 @@ def join_processes(step: str, config: LanderConfig) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0, or 2 after a message when the input is wrong or the loss is not finite."""
+    """Exit code 0; 2 after a message when the input is wrong, the loss is not finite, or a file
+    can't be read or written; 130 after Ctrl-C."""
     try:
         options = parse(sys.argv[1:] if arguments is None else arguments)
         config, folder = configure(options)
@@ -223,9 +246,13 @@ def main(arguments: list[str] | None = None) -> int:
         steps = {"plan": plan_step, "study": study_step, "prune": prune_step}
         steps["translate"] = translate_step
         steps.get(options.step, pipeline_step)(config, folder, options)
-    except (ValueError, FileNotFoundError, KeyError, FloatingPointError) as error:
+    except ANSWERED as error:
         # str(KeyError) is quoted
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        print(f"lander-lite: error: {message}", file=sys.stderr)
+        print(f"lander-lite: error: {' '.join(str(message).splitlines())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        kept = "files that a step has finished and checkpoints are whole; the same command goes on"
+        print(f"lander-lite: stopped: {kept}", file=sys.stderr)
+        return 130
     return 0

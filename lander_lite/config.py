@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+import re
 import types
 import typing
 from dataclasses import asdict, dataclass, field, fields
@@ -19,13 +21,15 @@ PAIRS = [pair for lang in ("de", "it", "fr", "ar", "zh") for pair in (f"en-{lang
 DTYPES = ("float32", "bfloat16", "float16")
 ROUTINGS = ("none", "literal", "corrected", "learned")
 DEFAULT_ROUTING = "learned"  # the base model, until it is trained
-COUNT = (lambda value: value >= 1, "must be at least 1")  # the rule of other whole numbers
-NATURAL = (lambda value: value >= 0, "must be at least 0")
-RANGES = {
+LARGEST = 2**63 - 1  # of a tensor's sizes and a generator's seed
+COUNT = (lambda value: 1 <= value <= LARGEST, "must be at least 1, and below 2^63")
+NATURAL = (lambda value: 0 <= value <= LARGEST, "must be at least 0, and below 2^63")
+RANGES = {  # {setting: (its rule, what a message says)}; COUNT is that of other whole numbers
     "epsilon": (lambda value: 0 < value < 1, "must lie in 0..1, both excluded"),
     "warmup": (lambda value: 0 <= value < 1, "is a share of the updates: 0 <= warmup < 1"),
-    "learning_rate": (lambda value: value > 0, "must be positive"),
-    **dict.fromkeys(("kl_weight", "seed", "bootstrap", "save_every"), NATURAL),
+    "learning_rate": (lambda value: 0 < value < math.inf, "must be positive and finite"),
+    **dict.fromkeys(("kl_weight", "weight_decay", "max_grad_norm"), NATURAL),
+    **dict.fromkeys(("seed", "bootstrap", "save_every"), NATURAL),
 }
 
 
@@ -63,7 +67,7 @@ class Section:
             value = convert(value, typing.get_type_hints(type(self))[name], path + name)
             choices = known[name].metadata.get("choices", (value,))
             if value not in choices:
-                wrong = f"{path + name} = {value!r}{nearest(value, choices)}"
+                wrong = f"{path + name} = {shown(value)}{nearest(value, choices)}"
                 raise ValueError(f"{wrong}; choose one of {', '.join(map(str, choices))}")
             setattr(self, name, value)
 
@@ -73,7 +77,8 @@ class Section:
             rule = RANGES.get(name, COUNT if type(value) is int else None)
             if rule and not rule[0](value):
                 section = type(self).__name__.removesuffix("Config").lower()
-                raise ValueError(f"{section}.{name} = {value} {rule[1]}")
+                where = f"{section}.{name}".removeprefix("lander.")
+                raise ValueError(f"{where} = {value} {rule[1]}")
 
 
 @dataclass
@@ -198,7 +203,7 @@ class LanderConfig(Section):
         path, config = Path(path), cls()
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(f"{path} is not valid YAML: {error}") from error
         if not isinstance(values, dict):
             kind = type(values).__name__
@@ -218,6 +223,9 @@ class LanderConfig(Section):
 
     def check(self) -> None:
         """Raise ValueError for a value out of range or a malformed pair."""
+        super().check()
+        if not re.fullmatch(r"\w[\w.-]*", self.profile):
+            raise ValueError(f"profile = {shown(self.profile)}: a name, not a path")
         for pair in self.corpus.pairs:
             parse_pair(pair)
         if self.model.load_in_4bit and self.model.load_in_8bit:
@@ -246,7 +254,13 @@ def convert(value, hint, key: str):
     expected = " or ".join(names.get(kind) or kind.__name__ for kind in kinds)
     if isinstance(value, bool) and str in kinds:
         expected += " (YAML reads an unquoted no or yes as true/false: quote it)"
-    raise ValueError(f"{key} = {value!r}: expected {expected}")
+    raise ValueError(f"{key} = {shown(value)}: expected {expected}")
+
+
+def shown(value) -> str:
+    """A value as a message shows it: not a whole file, should one be in its place."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}… ({len(text):,} characters)"
 
 
 def _as(kind, value):
@@ -274,7 +288,7 @@ def _as(kind, value):
 
 def nearest(name, valid, prefix: str = "") -> str:
     """ " (did you mean …?)", or "" when nothing in `valid` is like `name`."""
-    match = difflib.get_close_matches(str(name), [str(v) for v in valid], n=1, cutoff=0.5)
+    match = difflib.get_close_matches(str(name)[:100], [str(v) for v in valid], n=1, cutoff=0.5)
     return f" (did you mean {prefix}{match[0]}?)" if match else ""
 
 

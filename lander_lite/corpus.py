@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from datasets import Dataset, load_dataset
 from pyarrow import ArrowInvalid, ArrowTypeError
 
-from .io import json_rows, lines_of, resolve
+from .io import resolve
 from .prompts import (  # what is done with a corpus is found here, too
     LANGUAGE_NAMES,
     TEMPLATE,
@@ -173,6 +174,52 @@ def _fault(row: dict, expected: list[str], extra_allowed: bool) -> str:
         told = "is in this row but not in the first; pass languages=[...] to choose"
         return f"language {extra[0]!r} {told}"
     return ""
+
+
+def lines_of(path: Path) -> list[tuple[int, str]]:
+    """Numbered lines of a UTF-8 file, cut at \\n only: str.splitlines would also cut at U+2028.
+
+    Raises: ValueError, with line and offset, for another encoding; for an empty file.
+    """
+    data = path.read_bytes()
+    try:
+        lines = data.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        at, line = error.start, data[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{path}, line {line}: not UTF-8 (byte 0x{data[at]:02x} at offset {at}); convert the "
+            f"file, e.g. iconv -f latin1 -t utf-8"
+        ) from error
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        raise ValueError(f"{path}: the file is empty")
+    return [(number, line.removesuffix("\r")) for number, line in enumerate(lines, 1)]
+
+
+def json_rows(path: Path) -> Iterator[tuple[int, dict]]:
+    """(line number, row) of a .jsonl file; ValueError, with the line, for any other content."""
+    for number, line in lines_of(path):
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line, object_pairs_hook=_once)
+        except (ValueError, RecursionError) as error:
+            at = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+            fault = f"not valid JSON ({getattr(error, 'msg', error)}{at})"
+            raise ValueError(f"{where}: {fault}: {line[:60]!r}") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{where}: expected a JSON object, found {type(row).__name__}")
+        yield number, row
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    """A JSON object, of which Python would keep the last of equal keys without a word."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} is there twice")
+    return row
 
 
 def load_mono(path) -> dict[str, list[str]]:

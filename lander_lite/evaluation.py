@@ -40,11 +40,9 @@ MECAB = {  # {language: (sacreBLEU's tokenizer, the package that it needs)}
     "kor": ("ko-mecab", "mecab_ko"),
 }
 WITHOUT_SPACES = ("th", "tha", "lo", "lao", "km", "khm", "my", "mya", "bo", "bod", "dz", "dzo")
-# a checkpoint may come with settings of its own, with which decoding would not be greedy
-GREEDY = {
-    "do_sample": False,
-    "num_beams": 1,
-    "use_cache": True,
+GREEDY = {"do_sample": False, "num_beams": 1, "use_cache": True}
+# settings of generation that a checkpoint may bring along, and the values that change nothing
+NEUTRAL = {
     "repetition_penalty": 1.0,
     "no_repeat_ngram_size": 0,
     "min_length": 0,
@@ -94,7 +92,8 @@ def translate(
         examples.append({"input_ids": prompt_ids(tokenizer, text)})
         lengths.append(len(tokenizer(sentence, add_special_tokens=False)["input_ids"]))
     check_ids(model, examples, pair)
-    options = GREEDY | _stop_tokens(model, tokenizer)
+    brought = {key for key in NEUTRAL if getattr(model.generation_config, key, None)}
+    options = GREEDY | {key: NEUTRAL[key] for key in brought} | _stop_tokens(model, tokenizer)
     outputs = [""] * len(sentences)
     bar = tqdm(total=len(sentences), desc=f"translate {pair}", disable=not progress, mininterval=1)
     with evaluation_mode(model), bar:

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, tensors with JSON beside them, lines of text by number."""
+"""Files: written whole or not at all, tensors with JSON beside them, and where they lie."""
 
 from __future__ import annotations
 
@@ -100,41 +100,6 @@ def refuse_other(found: Mapping, wanted: Mapping, where, remedy: str, was="was m
         if found.get(key) != now:
             change = f"another {key} ({found.get(key)}, now {now})"
             raise ValueError(f"{where} {was} with {change}; {remedy}")
-
-
-def lines_of(path: Path) -> list[tuple[int, str]]:
-    """Numbered lines of a UTF-8 file, cut at \\n only: str.splitlines would also cut at U+2028.
-
-    Raises: ValueError, with line and offset, for another encoding; for an empty file.
-    """
-    data = path.read_bytes()
-    try:
-        lines = data.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        at, line = error.start, data[: error.start].count(b"\n") + 1
-        raise ValueError(
-            f"{path}, line {line}: not UTF-8 (byte 0x{data[at]:02x} at offset {at}); convert the "
-            f"file, e.g. iconv -f latin1 -t utf-8"
-        ) from error
-    while lines and not lines[-1].strip():
-        lines.pop()
-    if not lines:
-        raise ValueError(f"{path}: the file is empty")
-    return [(number, line.removesuffix("\r")) for number, line in enumerate(lines, 1)]
-
-
-def json_rows(path: Path) -> Iterator[tuple[int, dict]]:
-    """(line number, row) of a .jsonl file; ValueError, with the line, for any other content."""
-    for number, line in lines_of(path):
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            fault = f"not valid JSON ({error.msg} at column {error.colno})"
-            raise ValueError(f"{where}: {fault}: {line[:60]!r}") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"{where}: expected a JSON object, found {type(row).__name__}")
-        yield number, row
 
 
 def replace_folder(new: Path, folder: Path) -> None:

@@ -6,7 +6,15 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from lander_lite.config import DEFAULT_ROUTING, ROUTINGS, LanderConfig, data_dir, profiles, resolve
+from lander_lite.config import (
+    DEFAULT_ROUTING,
+    ROUTINGS,
+    FinetuneConfig,
+    LanderConfig,
+    data_dir,
+    profiles,
+    resolve,
+)
 from lander_lite.routing import ROUTINGS as ROUTES
 
 # published parameter counts
@@ -144,12 +152,43 @@ def test_overrides_are_converted(key, text, value):
         ("finetune.batch_size", -1, "at least 1"),
         ("finetune.learning_rate", 0, "positive"),
         ("finetune.warmup", 1.0, "share of the updates"),
+        ("finetune.max_grad_norm", -1, "finetune.max_grad_norm = -1.0 must be at least 0"),
+        ("finetune.weight_decay", "-0.1", "finetune.weight_decay = -0.1 must be at least 0"),
+        ("finetune.weight_decay", "nan", "finetune.weight_decay = nan must be at least 0"),
+        (
+            "finetune.learning_rate",
+            "inf",
+            "finetune.learning_rate = inf must be positive and finite",
+        ),
+        (
+            "finetune.kl_weight",
+            float("inf"),
+            "finetune.kl_weight = inf must be at least 0, and below",
+        ),
+        ("finetune.batch_size", 10**30, "finetune.batch_size"),
+        ("seed", 2**64, f"seed = {2**64} must be at least 0, and below 2^63"),
+        ("seed", -1, "seed = -1 must be at least 0"),
+        ("profile", "../../x", "profile = '../../x': a name, not a path"),
     ],
 )
 def test_wrong_settings_are_refused_with_the_reason(key, value, expected):
     with pytest.raises(ValueError) as error:
         LanderConfig.from_profile("tiny-bloom", **{key: value})
     assert expected in str(error.value)
+
+
+def test_a_whole_number_is_right_where_its_decimal_is():
+    for name in ("weight_decay", "max_grad_norm", "kl_weight"):
+        FinetuneConfig(**{name: 0}).check()
+    with pytest.raises(ValueError, match="finetune.weight_decay = -1 must be at least 0"):
+        FinetuneConfig(weight_decay=-1).check()
+
+
+@pytest.mark.parametrize("key", ["layers.k", "tuning.routing", "profile"])
+def test_a_message_shows_no_megabyte(key):
+    with pytest.raises(ValueError) as error:
+        LanderConfig.from_profile("tiny-bloom", **{key: "/" * 2**20})
+    assert key in str(error.value) and len(str(error.value)) < 500
 
 
 def test_unknown_profile_names_the_nearest():

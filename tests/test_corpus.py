@@ -400,3 +400,20 @@ def test_a_table_with_two_columns_of_one_language_is_refused(tmp_path):
     (tmp_path / "c.tsv").write_text("en\tde\ten\na\tb\tc\n", encoding="utf-8")
     with pytest.raises(ValueError, match="c.tsv, line 1: two columns of one language: en, de, en"):
         load_corpus(tmp_path / "c.tsv")
+
+
+@pytest.mark.parametrize(
+    "line, fault",
+    [
+        ('{"translation": {"en": "a", "de": "b", "en": "c"}}', "the key 'en' is there twice"),
+        ('{"translation": ' * 5000, "recursion"),
+        ('{"translation": ' + "1" * 5000 + "}", "digits"),
+    ],
+    ids=["twice", "deep", "long"],
+)
+def test_json_that_python_reads_oddly_is_refused_with_its_line(tmp_path, line, fault):
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"translation": {"en": "a", "de": "b"}}\n' + line + "\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=f"c.jsonl, line 2: not valid JSON .*{fault}") as error:
+        load_corpus(path)
+    assert len(str(error.value)) < 500

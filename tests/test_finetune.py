@@ -15,7 +15,13 @@ from safetensors.torch import load_file
 
 from lander_lite.prompts import collate, encode
 from lander_lite.reproduction import baselines as baselines
-from lander_lite.training.loop import finetune, latest_checkpoint, learning_rate_factor, pair_data
+from lander_lite.training.loop import (
+    TrainingRun,
+    finetune,
+    latest_checkpoint,
+    learning_rate_factor,
+    pair_data,
+)
 from lander_lite.tuner.model import LanderTuningConfig, get_lander_model
 
 MODULE = finetune.__globals__  # the file; the name lander_lite.training.loop is the function
@@ -354,6 +360,30 @@ def test_accumulation_is_a_larger_batch(bloom, tokenizer):
     assert distance(ends["one"][1], ends["two"][1]) < 0.05 * distance(
         ends["one"][1], ends["half"][1]
     )
+
+
+@pytest.mark.parametrize("size", [4, 2, 1])
+def test_accumulation_counts_every_token_once(bloom, tokenizer, size):
+    """Of sentences of very different lengths too."""
+    rows = [{"translation": {"en": "a b", "de": " ".join("cd" * (1 + i % 8))}} for i in range(16)]
+    corpus, updates = Dataset.from_list(rows), {}
+    for name, batch_size, accumulation in (("once", 8, 1), ("parts", size, 8 // size)):
+        model = learned(copy.deepcopy(bloom))
+        settings = quick(updates=1, batch_size=batch_size, accumulation=accumulation)
+        run = TrainingRun(
+            model,
+            tokenizer,
+            {"en-de": pair_data(tokenizer, corpus, "en-de", settings, None)},
+            ["en-de"],
+            settings,
+            None,
+        )
+        run.set_pair("en-de")
+        loss = run.label_gradients()
+        updates[name] = loss, {k: p.grad for k, p in run.parameters.items() if p.grad is not None}
+    assert updates["parts"][0] == pytest.approx(updates["once"][0], rel=1e-5)
+    for key, gradient in updates["once"][1].items():
+        torch.testing.assert_close(updates["parts"][1][key], gradient, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("method, share", [("learned", 0.7), ("full", 0.25)])

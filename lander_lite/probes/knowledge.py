@@ -9,9 +9,9 @@ from statistics import fmean
 from torch import Tensor
 
 from ..config import resolve
+from ..corpus import json_rows
 from ..evaluation import perplexity
 from ..hooks import read
-from ..io import json_rows
 from ..prompts import prompt_ids, texts
 
 WITHOUT_SPACES = ("zh", "ja", "th")  # the answer follows the prompt directly

@@ -154,17 +154,19 @@ class TrainingRun:
             )
 
     def label_gradients(self) -> float:
-        """An update's loss, the mean over micro-batches of the mean over their labels."""
+        """An update's loss, the mean over the labels of all its micro-batches: accumulation saves
+        memory and changes nothing else."""
         accumulation, total = self.config.accumulation, 0.0
         first = self.update // len(self.pairs) * accumulation
-        for count in range(first, first + accumulation):
-            examples = self.micro_batch(self.data[self.pair], self.pair, count)
-            labels = int(add_up(torch.tensor(n_labels(examples))))
+        counts = range(first, first + accumulation)
+        update = [self.micro_batch(self.data[self.pair], self.pair, count) for count in counts]
+        labels = int(add_up(torch.tensor(sum(map(n_labels, update)))))
+        for examples in update:
             for i in range(min(self.parts, len(examples))):
                 part = examples[i :: self.parts]
                 batch = collate(self.tokenizer, part, device=self.device)
                 # gradients are averaged over processes, each with labels of its own
-                share = world() * n_labels(part) / max(1, labels) / accumulation
+                share = world() * n_labels(part) / max(1, labels)
                 with self.autocast():
                     loss = share * label_loss(self.model, batch)
                 total += self.backward("loss", loss)
