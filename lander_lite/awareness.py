@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from .blocks import feed_forwards, fingerprint
 from .hooks import Site, observe, read, read_mean, sentence_losses, sites, token_weights
-from .io import parse_pair, read_tensors, write_tensors
+from .io import content_of, parse_pair, read_tensors, write_tensors
 from .layers import LayerScores, first_rows
 from .prompts import check_examples, check_pairs, encode, encode_sentences, texts
 
@@ -52,7 +52,8 @@ class AwarenessScores:
     def load(cls, path: str | Path) -> AwarenessScores:
         """Read what `save` wrote. FileNotFoundError; ValueError for another content."""
         content, tensors = read_tensors(path, KIND)
-        return cls(**tensors, **content)
+        with content_of(path):
+            return cls(**tensors, **content)
 
 
 def _positions(name: str, wanted: Sequence, known: list) -> list[int]:
@@ -131,7 +132,11 @@ def mean_scores(model, tokenizer, chosen: dict[int, Site], examples, **options) 
         for h, gradient in zip(*neurons_and_gradients(model, chosen, batch)):
             effect = (h.detach().float() * gradient.float()).abs()
             found.append(torch.einsum("stn,st->n", effect, weights.to(effect.device)).cpu())
-        return torch.stack(found)
+        scores = torch.stack(found)
+        if not scores.isfinite().all():
+            remedy = "load the model in float32 or bfloat16 (model.dtype)"
+            raise FloatingPointError(f"gradients overflow in {gradient.dtype}: {remedy}")
+        return scores
 
     return read_mean(model, tokenizer, examples, summed, gradients=True, **options)
 

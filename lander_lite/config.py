@@ -12,9 +12,11 @@ from pathlib import Path
 
 import yaml
 
-from .io import PACKAGE, data_dir, languages_of_pair, parse_pair, resolve, write_text
+from .io import languages_of_pair, parse_pair, write_text
 
-__all__ = ["LanderConfig", "data_dir", "languages_of_pair", "parse_pair", "resolve"]  # of io, too
+__all__ = ["LanderConfig", "data_dir", "languages_of_pair", "parse_pair", "resolve"]
+PACKAGE = Path(__file__).parent
+FILE_SUFFIXES = (".jsonl", ".json", ".tsv", ".txt", ".yaml", ".safetensors")
 LANGUAGES = ["en", "de", "it", "fr", "ar", "zh"]
 # the ten directions of LANDeRMT (arXiv 2409.19523), Table 1
 PAIRS = [pair for lang in ("de", "it", "fr", "ar", "zh") for pair in (f"en-{lang}", f"{lang}-en")]
@@ -202,7 +204,7 @@ class LanderConfig(Section):
         """
         path, config = Path(path), cls()
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            values = yaml.load(path.read_text(encoding="utf-8"), OnceLoader) or {}
         except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(f"{path} is not valid YAML: {error}") from error
         if not isinstance(values, dict):
@@ -240,6 +242,17 @@ class LanderConfig(Section):
     def to_yaml(self, path) -> None:
         """Write the config, atomically; `from_yaml` gives it back."""
         write_text(path, yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True))
+
+
+class OnceLoader(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML would keep the last without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            told = f"the key {twice[0]!r} is there twice"
+            raise yaml.constructor.ConstructorError(None, None, told, node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def convert(value, hint, key: str):
@@ -283,6 +296,32 @@ def _as(kind, value):
         parts = value.split(",") if isinstance(value, str) else value
         if isinstance(parts, (list, tuple)) and all(isinstance(part, str) for part in parts):
             return [part.strip() for part in parts if part.strip()] or None
+    return None
+
+
+def data_dir() -> Path:
+    """The packaged data: `lander_lite/data` in an installed wheel, else `data/` of the clone."""
+    inside = PACKAGE / "data"
+    return inside if inside.is_dir() else PACKAGE.parent / "data"
+
+
+def resolve(name) -> Path | None:
+    """The local path that `name` means: as it stands or, for "data/…", in the packaged data.
+
+    Returns: None for what can only be a hub id, "owner/name" or "name".
+    Raises: FileNotFoundError for a missing local path.
+    """
+    text, path = str(name), Path(name).expanduser()
+    packaged = data_dir() / text.removeprefix("data/")
+    if path.exists():
+        return path
+    if text.startswith("data/") and packaged.exists():
+        return packaged
+    is_file = not isinstance(name, str) or text.startswith("data/") or path.suffix in FILE_SUFFIXES
+    if is_file or not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?(:[\w.-]+)?", text):
+        raise FileNotFoundError(
+            f"no such file or folder: {text} (looked in {Path.cwd()} and in the packaged data)"
+        )
     return None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from datasets import Dataset, load_dataset
 from pyarrow import ArrowInvalid, ArrowTypeError
 
-from .io import resolve
+from .config import resolve
 from .prompts import (  # what is done with a corpus is found here, too
     LANGUAGE_NAMES,
     TEMPLATE,

@@ -7,17 +7,18 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from itertools import chain
 
 import numpy as np
-import torch.nn.functional as F
 from sacrebleu.metrics import BLEU, CHRF
 from tqdm.auto import tqdm
+from transformers import LogitsProcessorList
 
 from .blocks import input_device
 from .config import parse_pair
-from .hooks import evaluation_mode, n_tokens, read
+from .hooks import evaluation_mode, n_tokens, not_finite, read, sentence_losses
 from .prompts import (
     batches,
     check_examples,
@@ -73,7 +74,8 @@ def translate(
 
     Args:
         shots: (source, target) examples for the prompt.
-    Raises: ValueError for a malformed pair, a number below 1, or a string in place of a list.
+    Raises: ValueError for a malformed pair, a number below 1, or a string in place of a list;
+        FloatingPointError for logits that are no numbers.
     """
     parse_pair(pair)
     if isinstance(sentences, str):
@@ -101,12 +103,22 @@ def translate(
             chosen = [examples[row] for row in rows]
             batch = collate(tokenizer, chosen, side="left", device=input_device(model))
             limit = min(max_new_tokens, 16 + 3 * lengths[rows[0]])
-            generated = model.generate(**batch, max_new_tokens=limit, **options)
+            check = LogitsProcessorList([partial(_refuse_nan, model, batch)])
+            generated = model.generate(
+                **batch, max_new_tokens=limit, logits_processor=check, **options
+            )
             for row, ids in zip(rows, generated[:, batch["input_ids"].shape[1] :].tolist()):
                 outputs[row] = _first_line(tokenizer, ids)
             bar.update(len(rows))
     written = iter(outputs)
     return [next(written) if sentence else "" for sentence in given]
+
+
+def _refuse_nan(model, batch, ids, logits):
+    """A step of decoding: the logits as they are. Of NaN, argmax would make words all the same."""
+    if logits.isnan().any():
+        raise not_finite(model, batch)
+    return logits
 
 
 def _stop_tokens(model, tokenizer) -> dict:
@@ -265,10 +277,7 @@ def perplexity(
     check_examples(model, {"the sentences": examples}, max_length)
 
     def loss(batch) -> float:
-        ids, mask = batch["input_ids"][:, 1:], batch["attention_mask"][:, 1:]
-        logits = model(**batch, use_cache=False).logits[:, :-1].float().flatten(0, 1)
-        labels = ids.masked_fill(mask == 0, -100).flatten().to(logits.device)
-        return F.cross_entropy(logits, labels, reduction="sum").item()
+        return sentence_losses(model, batch).sum().item()
 
     total = sum(value for _, value in read(model, tokenizer, examples, loss, batch_size=batch_size))
     return math.exp(total / sum(n_tokens(example) - 1 for example in examples))

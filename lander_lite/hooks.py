@@ -80,21 +80,49 @@ def hooked(
 
 
 def without_head(model: nn.Module, batch: dict[str, torch.Tensor]) -> None:
-    """Run the decoder alone: no logits, which would take the most memory."""
+    """Run the decoder alone: no logits, which would take the most memory. Raises
+    FloatingPointError where its last hidden states are not finite."""
+    if not finite(_decoded(model, batch), batch["attention_mask"]):
+        raise not_finite(model, batch)
+
+
+def _decoded(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     body = unwrap(model).base_model
-    body(batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
+    return body(batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)[0]
+
+
+def finite(values: torch.Tensor, mask: torch.Tensor) -> bool:
+    """Whether values [sentence, token, units] are finite at all tokens but padding."""
+    good = values.isfinite().all(dim=-1)
+    return bool((good | (mask == 0).to(good.device)).all())
+
+
+def not_finite(model: nn.Module, batch: dict[str, torch.Tensor]) -> FloatingPointError:
+    """The error that names the first block whose output is not finite, to raise."""
+    check = partial(finite, mask=batch["attention_mask"])
+    blocks = sites(model, "residual")
+    good, _ = observe(model, blocks, batch, lambda _, h: check(h), run=_decoded)
+    where = next((f"block {i}" for i, is_good in good.items() if not is_good), "the output head")
+    return FloatingPointError(
+        f"{where} gives numbers that are not finite in {next(model.parameters()).dtype}: its "
+        "weights hold such numbers, or they overflow; float32 and bfloat16 (model.dtype) do not"
+    )
 
 
 def sentence_losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Summed cross-entropy of each sentence's next tokens, float32 [sentence]. Position t predicts
-    label t + 1: one shift. Without "labels" every token is one."""
+    label t + 1: one shift. Without "labels" every token is one. Raises FloatingPointError for a
+    loss that is not finite."""
     ids, mask = batch["input_ids"], batch["attention_mask"]
     labels = batch["labels"] if "labels" in batch else ids.masked_fill(mask == 0, -100)
     logits = model(ids, attention_mask=mask, use_cache=False).logits[:, :-1]
     labels = labels[:, 1:].to(logits.device)
     logits = logits.float().flatten(0, 1)
     losses = F.cross_entropy(logits, labels.flatten(), ignore_index=-100, reduction="none")
-    return losses.view(labels.shape).sum(dim=1)
+    losses = losses.view(labels.shape).sum(dim=1)
+    if not losses.isfinite().all():
+        raise not_finite(model, batch)
+    return losses
 
 
 def token_weights(batch: dict[str, torch.Tensor]) -> torch.Tensor:

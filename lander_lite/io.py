@@ -1,19 +1,16 @@
-"""Files: written whole or not at all, tensors with JSON beside them, and where they lie."""
+"""Files: written whole or not at all, tensors with JSON beside them; and names of
+translation directions."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-PACKAGE = Path(__file__).parent
-FILE_SUFFIXES = (".jsonl", ".json", ".tsv", ".txt", ".yaml", ".safetensors")
 
 if TYPE_CHECKING:
     from torch import Tensor  # the command line answers a typo before torch is imported
@@ -88,7 +85,18 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str,
     if kind not in metadata:
         kinds = [name for name in metadata if name.startswith("lander_lite.")] or ["something else"]
         raise ValueError(f"{path} holds {kinds[0]}, not {kind}.")
-    return json.loads(metadata[kind]), tensors
+    with content_of(path):
+        return json.loads(metadata[kind]), tensors
+
+
+@contextmanager
+def content_of(path: str | Path) -> Iterator[None]:
+    """Inside, whatever is wrong with a file's content is a ValueError that names the file."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        fault = f"no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path} is damaged or of another version: {fault}") from error
 
 
 def refuse_other(found: Mapping, wanted: Mapping, where, remedy: str, was="was made") -> None:
@@ -120,32 +128,6 @@ def repair_folder(folder: Path) -> None:
         os.replace(new if new.exists() else old, folder)
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
-
-
-def data_dir() -> Path:
-    """The packaged data: `lander_lite/data` in an installed wheel, else `data/` of the clone."""
-    inside = PACKAGE / "data"
-    return inside if inside.is_dir() else PACKAGE.parent / "data"
-
-
-def resolve(name) -> Path | None:
-    """The local path that `name` means: as it stands or, for "data/…", in the packaged data.
-
-    Returns: None for what can only be a hub id, "owner/name" or "name".
-    Raises: FileNotFoundError for a missing local path.
-    """
-    text, path = str(name), Path(name).expanduser()
-    packaged = data_dir() / text.removeprefix("data/")
-    if path.exists():
-        return path
-    if text.startswith("data/") and packaged.exists():
-        return packaged
-    is_file = not isinstance(name, str) or text.startswith("data/") or path.suffix in FILE_SUFFIXES
-    if is_file or not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?(:[\w.-]+)?", text):
-        raise FileNotFoundError(
-            f"no such file or folder: {text} (looked in {Path.cwd()} and in the packaged data)"
-        )
-    return None
 
 
 def parse_pair(pair: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .blocks import fingerprint
-from .io import atomic_path, languages_of_pair, read_tensors, write_tensors
+from .io import atomic_path, content_of, languages_of_pair, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from .awareness import AwarenessScores
@@ -194,7 +194,8 @@ class NeuronSets:
     def load(cls, path: File) -> NeuronSets:
         """Read what `save` wrote. Raises FileNotFoundError; ValueError for any other file."""
         content, tensors = read_tensors(path, FORMAT)
-        return cls.from_tensors(tensors, content)
+        with content_of(path):
+            return cls.from_tensors(tensors, content)
 
     @classmethod
     def from_lape_file(cls, path: File, languages: Sequence[str], model=None) -> NeuronSets:

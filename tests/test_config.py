@@ -184,6 +184,13 @@ def test_a_whole_number_is_right_where_its_decimal_is():
         FinetuneConfig(weight_decay=-1).check()
 
 
+@pytest.mark.parametrize("text", ["seed: 1\nseed: 2\n", "layers:\n  k: 2\n  k: 3\n"])
+def test_a_key_that_is_there_twice_is_refused(tmp_path, text):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ValueError, match="c.yaml is not valid YAML: the key '(seed|k)' is there"):
+        LanderConfig.from_yaml(tmp_path / "c.yaml")
+
+
 @pytest.mark.parametrize("key", ["layers.k", "tuning.routing", "profile"])
 def test_a_message_shows_no_megabyte(key):
     with pytest.raises(ValueError) as error:
@@ -285,5 +292,5 @@ def test_hub_ids_and_existing_paths_are_told_apart(tmp_path, monkeypatch):
 
 def test_packaged_data_inside_a_wheel_comes_first(tmp_path, monkeypatch):
     (tmp_path / "lander_lite" / "data").mkdir(parents=True)
-    monkeypatch.setattr("lander_lite.io.PACKAGE", tmp_path / "lander_lite")
+    monkeypatch.setattr("lander_lite.config.PACKAGE", tmp_path / "lander_lite")
     assert data_dir() == tmp_path / "lander_lite" / "data"

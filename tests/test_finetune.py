@@ -362,6 +362,13 @@ def test_accumulation_is_a_larger_batch(bloom, tokenizer):
     )
 
 
+def test_weights_that_are_not_finite_are_not_the_rates_fault(bloom, tokenizer, corpus):
+    model = learned(bloom)
+    next(model.parameters()).data[0, 0] = float("nan")
+    with pytest.raises(FloatingPointError, match="update 0 .*weights are not finite, or it needs"):
+        finetune(model, tokenizer, corpus, ["en-de"], quick(updates=2))
+
+
 @pytest.mark.parametrize("size", [4, 2, 1])
 def test_accumulation_counts_every_token_once(bloom, tokenizer, size):
     """Of sentences of very different lengths too."""

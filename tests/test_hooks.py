@@ -1,15 +1,19 @@
 """The one hook and the one reading loop: what is seen, what is changed, and what is left behind."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 from transformers import OPTConfig, OPTForCausalLM
 
-from lander_lite.awareness import score_awareness
+from lander_lite.awareness import exact_ablation, score_awareness
 from lander_lite.blocks import feed_forwards
+from lander_lite.evaluation import perplexity, translate
 from lander_lite.hooks import (
     Site,
     evaluation_mode,
+    finite,
     hooked,
     observe,
     read,
@@ -19,7 +23,8 @@ from lander_lite.hooks import (
     token_weights,
 )
 from lander_lite.layers import detect_layers
-from lander_lite.prompts import batches, collate
+from lander_lite.neighbours.lape import lape
+from lander_lite.prompts import batches, collate, texts
 
 EXAMPLES = [{"input_ids": list(range(3, 3 + n))} for n in (2, 7, 4, 5, 3)]
 LABELLED = [example | {"labels": example["input_ids"]} for example in EXAMPLES]
@@ -161,3 +166,57 @@ def test_evaluation_mode_puts_everything_back(llama):
             raise KeyError
         assert llama.training and torch.is_grad_enabled()
         assert [p.requires_grad for p in llama.parameters()] == flags
+
+
+# ---------------------------------------------------------------- numbers that are none
+def spoiled(model, block: int, value: float):
+    """`value` in one number of a block's down-projection."""
+    feed_forwards(model)[block].down.weight.data[0, 0] = value
+    return model
+
+
+READERS = {
+    "detect": lambda m, t, c: detect_layers(m, t, c, ["en-de"], k=2, progress=False),
+    "score": lambda m, t, c: score_awareness(m, t, c, ["en", "de"], [1, 3], progress=False),
+    "lape": lambda m, t, c: lape(m, t, c, ["en", "de"]),
+    "ablation": lambda m, t, c: exact_ablation(m, t, c, "en", 3, [0]),
+    "perplexity": lambda m, t, c: perplexity(m, t, texts(c, "en")),
+    "translate": lambda m, t, c: translate(m, t, texts(c, "en"), "en-de"),
+}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("reader", READERS)
+def test_numbers_that_are_not_finite_are_refused_with_the_block(
+    model, tokenizer, corpus, reader, value
+):
+    READERS[reader](model, tokenizer, corpus)  # as it is, it reads
+    with pytest.raises(FloatingPointError, match="block 2 gives numbers that are not finite"):
+        READERS[reader](spoiled(model, 2, value), tokenizer, corpus)
+
+
+def test_float16_that_overflows_is_refused_with_block_and_dtype(bloom, tokenizer, corpus):
+    feed_forwards(bloom)[1].down.weight.data.fill_(6e4)
+    feed_forwards(bloom)[1].up.weight.data.fill_(5.0)
+    with pytest.raises(FloatingPointError, match="block 1 .*torch.float16.*bfloat16"):
+        READERS["detect"](bloom.half(), tokenizer, corpus)
+    READERS["detect"](bloom.bfloat16(), tokenizer, corpus)
+
+
+def test_gradients_that_overflow_are_refused(bloom, tokenizer, corpus):
+    ffn = feed_forwards(bloom)[3]
+    with torch.no_grad():  # a silent neuron whose weights out of the block are large
+        ffn.up.weight[0], ffn.up.bias[0] = 0, 0
+        ffn.down.weight[:, 0] = 6e4 * torch.randn(32).clamp(-1, 1)
+        bloom.lm_head.weight = nn.Parameter(200 * bloom.lm_head.weight)
+    READERS["score"](copy.deepcopy(bloom), tokenizer, corpus)
+    with pytest.raises(FloatingPointError, match="gradients overflow in torch.float16"):
+        READERS["score"](bloom.half(), tokenizer, corpus)
+
+
+def test_padding_may_hold_anything():
+    values, mask = torch.zeros(2, 3, 4), torch.tensor([[0, 1, 1], [1, 1, 1]])
+    values[0, 0] = float("nan")
+    assert finite(values, mask)
+    values[1, 2, 3] = float("inf")
+    assert not finite(values, mask)

@@ -10,8 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from lander_lite.awareness import KIND as SCORES_KIND
+from lander_lite.awareness import AwarenessScores
 from lander_lite.io import read_tensors, refuse_other, write_tensors, write_text
-from lander_lite.neurons import NeuronSets
+from lander_lite.layers import KIND as LAYERS_KIND
+from lander_lite.layers import TENSORS as LAYER_TENSORS
+from lander_lite.layers import LayerScores
+from lander_lite.neurons import FORMAT, NeuronSets
 
 SAVE = """
 import sys
@@ -75,3 +80,58 @@ def test_what_was_made_with_something_else_is_refused():
     assert str(error.value) == expected
     with pytest.raises(ValueError, match="^run holds a run with another k .2, now 3.; go$"):
         refuse_other({"k": 2}, {"k": 3}, "run", "go", was="holds a run")
+
+
+# ---------------------------------------------------------------- stored files that were changed
+def stored_layers() -> dict:
+    scores = LayerScores(["en-de"], *(torch.ones(1, n) for n in (4, 3, 3, 3)), selected=[1, 2])
+    return {"kind": LAYERS_KIND, **vars(scores)} | {
+        name: getattr(scores, name).tolist() for name in LAYER_TENSORS
+    }
+
+
+LAYER_FAULTS = {
+    "no 'delta'": {"delta": None},
+    "unexpected keyword": {"more": 1},
+    "selected layer '1'": {"selected": ["1"]},
+    "selected layer 1.5": {"selected": [1.5]},
+    "selected layer 9": {"selected": [9]},
+    "selected layer 0": {"selected": [0]},
+}
+
+
+@pytest.mark.parametrize("fault", LAYER_FAULTS)
+def test_layer_scores_that_were_changed_are_refused_by_file_and_key(tmp_path, fault):
+    path, content = tmp_path / "layers.json", stored_layers()
+    path.write_text(json.dumps(content))
+    assert LayerScores.load(path).selected == [1, 2]
+    content |= LAYER_FAULTS[fault]
+    path.write_text(json.dumps({key: x for key, x in content.items() if x is not None}))
+    with pytest.raises(ValueError, match=f"layers.json is damaged .*{fault}"):
+        LayerScores.load(path)
+
+
+@pytest.mark.parametrize("removed", ["layers", "languages", "d_ff"])
+def test_neuron_sets_that_were_changed_are_refused_by_file_and_key(tmp_path, removed):
+    path = tmp_path / "neurons.safetensors"
+    sets = NeuronSets([0, 2], ["en"], {0: [1]}, {"en": {2: [7]}}, 10, method="by hand")
+    tensors, content = sets.as_tensors()
+    write_tensors(path, FORMAT, tensors, content)
+    assert NeuronSets.load(path).hash() == sets.hash()
+    write_tensors(path, FORMAT, tensors, {k: v for k, v in content.items() if k != removed})
+    with pytest.raises(ValueError, match=f"neurons.safetensors is damaged .*{removed}"):
+        NeuronSets.load(path)
+
+
+@pytest.mark.parametrize("removed", ["languages", "layers", "values"])
+def test_awareness_scores_that_were_changed_are_refused_by_file_and_key(tmp_path, removed):
+    path = tmp_path / "scores.safetensors"
+    scores = AwarenessScores(["en", "de"], [1], torch.ones(2, 1, 5))
+    scores.save(path)
+    assert AwarenessScores.load(path).values.shape == (2, 1, 5)
+    content, tensors = read_tensors(path, SCORES_KIND)
+    content.pop(removed, None)
+    tensors.pop(removed, None)
+    write_tensors(path, SCORES_KIND, tensors, content)
+    with pytest.raises(ValueError, match=f"scores.safetensors is damaged .*{removed}"):
+        AwarenessScores.load(path)

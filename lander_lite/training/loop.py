@@ -216,9 +216,11 @@ class TrainingRun:
             return
         kept = latest_checkpoint(self.output_dir)
         where = f"The last good checkpoint is {kept}." if kept else "No checkpoint was written."
+        remedy = f"lower finetune.learning_rate ({self.config.learning_rate})"
+        if not self.update:  # nothing was trained: not the rate's fault
+            remedy = "the model's weights are not finite, or it needs float32 or bfloat16"
         raise FloatingPointError(
-            f"the {what} is {value} at update {self.update} ({self.pair}); lower "
-            f"finetune.learning_rate ({self.config.learning_rate}). {where}"
+            f"the {what} is {value} at update {self.update} ({self.pair}); {remedy}. {where}"
         )
 
 
