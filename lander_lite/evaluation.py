@@ -116,7 +116,7 @@ def translate(
 
 def _refuse_nan(model, batch, ids, logits):
     """A step of decoding: the logits as they are. Of NaN, argmax would make words all the same."""
-    if logits.isnan().any():
+    if logits.sum().isnan():
         raise not_finite(model, batch)
     return logits
 
