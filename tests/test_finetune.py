@@ -13,6 +13,7 @@ from datasets import Dataset
 from lander_helpers import make_sets, quick, same, state
 from safetensors.torch import load_file
 
+from lander_lite.blocks import feed_forwards
 from lander_lite.prompts import collate, encode
 from lander_lite.reproduction import baselines as baselines
 from lander_lite.training.loop import (
@@ -240,6 +241,88 @@ def test_a_checkpoint_of_another_run_is_refused(bloom, tokenizer, corpus, tmp_pa
             match="checkpoint-2 belongs to a run with other .* output_dir, or resume=False",
         ):
             run(**CHANGES[change])
+
+
+def other_base(bloom):
+    """The same sizes and embeddings, one other frozen weight."""
+    model = copy.deepcopy(bloom)
+    feed_forwards(model)[2].up.weight.data[0, 0] += 1
+    return model
+
+
+@pytest.mark.parametrize("method", ["learned", "lora"])
+def test_a_checkpoint_of_another_base_model_is_refused(bloom, tokenizer, corpus, tmp_path, method):
+    def run(base):
+        model = METHODS[method](copy.deepcopy(base))
+        config = quick(updates=2, save_every=1)
+        return finetune(model, tokenizer, corpus, PAIRS, config, output_dir=tmp_path)
+
+    assert run(bloom) == run(bloom)
+    with pytest.raises(ValueError, match="checkpoint-2 belongs to .* frozen weights"):
+        run(other_base(bloom))
+
+
+def flip(path: Path) -> None:
+    """One bit of the last byte."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def renumber(path: Path) -> None:
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"update": 999}))
+
+
+def forget(path: Path) -> None:
+    content = json.loads(path.read_text())
+    del content["log"]
+    path.write_text(json.dumps(content))
+
+
+SPOILED = {
+    "parameters.safetensors": (flip, "parameters.safetensors is not the file that belongs"),
+    "optimizer.safetensors": (flip, "optimizer.safetensors is not the file that belongs"),
+    "gone": (lambda path: path.unlink(), "optimizer.safetensors is not the file that belongs"),
+    "update": (renumber, "state.json is damaged .*it says update 999, after 2 losses"),
+    "log": (forget, "state.json is damaged .*no 'log'"),
+    "json": (lambda path: path.write_text("{"), "state.json is damaged"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILED)
+def test_a_checkpoint_that_is_not_what_was_written_is_refused(
+    bloom, tokenizer, corpus, tmp_path, what
+):
+    spoil, fault = SPOILED[what]
+    file = {"gone": "optimizer.safetensors"}.get(what, what if "." in what else "state.json")
+    config = quick(updates=2, save_every=1)
+    finetune(learned(copy.deepcopy(bloom)), tokenizer, corpus, PAIRS, config, output_dir=tmp_path)
+    spoil(tmp_path / "checkpoint-2" / file)
+    with pytest.raises(ValueError, match=fault):
+        finetune(learned(bloom), tokenizer, corpus, PAIRS, config, output_dir=tmp_path)
+
+
+def test_a_checkpoint_of_two_runs_files_is_refused(bloom, tokenizer, corpus, tmp_path):
+    config = quick(updates=2, save_every=1)
+    for name, start in (("a", bloom), ("b", other_base(bloom))):
+        model = learned(copy.deepcopy(start))
+        finetune(model, tokenizer, corpus, PAIRS, config, output_dir=tmp_path / name)
+    theirs = tmp_path / "b" / "checkpoint-2" / "parameters.safetensors"
+    theirs.replace(tmp_path / "a" / "checkpoint-2" / theirs.name)
+    with pytest.raises(ValueError, match="parameters.safetensors is not the file that belongs"):
+        finetune(learned(bloom), tokenizer, corpus, PAIRS, config, output_dir=tmp_path / "a")
+
+
+def test_weights_that_are_not_finite_are_not_saved(bloom, tokenizer, corpus, tmp_path):
+    def spoil(update):
+        if update == 2:
+            next(p for p in model.parameters() if p.requires_grad).data[0, 0] = float("inf")
+
+    model, config = learned(bloom), quick(updates=4, save_every=1)
+    with pytest.raises(FloatingPointError, match="largest weight of .* is inf at update 2"):
+        finetune(model, tokenizer, corpus, PAIRS, config, output_dir=tmp_path, callback=spoil)
+    assert latest_checkpoint(tmp_path).name == "checkpoint-1"
 
 
 # ---------------------------------------------------------------- the data and the loss

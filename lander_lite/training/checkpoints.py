@@ -1,9 +1,9 @@
 """Checkpoints: checkpoint-<update>/ holds parameters.safetensors, optimizer.safetensors and, what
-makes it complete, state.json. Sharded tensors are whole in it: a run may go on with another number
-of processes.
+makes it complete, state.json, with the hashes of the two. Sharded tensors are whole in it: a run
+may go on with another number of processes.
 
-A run here has `identity`, `update`, `log`, `optimizer`, `scaler` and, by name, its trained
-`parameters` and the teacher's (`original`).
+A run here has `identity`, `update`, `log`, `optimizer`, `scaler`, `check_finite` and, by name, its
+trained `parameters` and the teacher's (`original`).
 """
 
 from __future__ import annotations
@@ -11,27 +11,31 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from ..hooks import is_main, wait
-from ..io import read_tensors, write_tensors, write_text
+from ..io import content_of, read_tensors, write_tensors, write_text
 from .distributed import shard_like, unsharded
 
 STATE, KIND = "state.json", "lander_lite.Checkpoint/1"
+PARAMETERS, OPTIMIZER = "parameters.safetensors", "optimizer.safetensors"
 MAY_DIFFER = ("progress", "save_every", "keep", "base_model_name_or_path", "peft_version")
 
 
 def run_identity(config, pairs, parameters, model, data) -> str:
     """JSON of what must be equal for a checkpoint to belong to a run: settings, encoded data,
-    parameters, and the adapters' configs, which the parameters' shapes do not show."""
+    parameters, frozen weights, and the adapters' configs, which the parameters' shapes do not
+    show."""
     adapters = getattr(model, "peft_config", None) or {"": getattr(model, "tuning", None)}
     content = {
         "config": asdict(config),
         "pairs": list(pairs),
         "parameters": {name: list(p.shape) for name, p in parameters.items()},
+        "frozen": _sampled((x, p) for x, p in model.named_parameters() if x not in parameters),
         "data": hashlib.sha256(json.dumps(data).encode()).hexdigest(),
         "tuning": [adapter.to_dict() for adapter in adapters.values() if adapter],
     }
@@ -39,6 +43,22 @@ def run_identity(config, pairs, parameters, model, data) -> str:
         for name in MAY_DIFFER:
             settings.pop(name, None)
     return json.dumps(content, sort_keys=True, default=sorted)  # PEFT has sets of names
+
+
+def _sampled(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """A hash of 64 numbers of each named tensor: it tells one base model from another."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors:
+        if tensor.device.type != "meta":
+            step = max(1, tensor.numel() // 64)
+            numbers = tensor.detach().flatten()[::step].float().cpu()
+            digest.update(name.encode() + numbers.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def latest_checkpoint(output_dir) -> Path | None:
@@ -60,8 +80,12 @@ def _tensors(run) -> dict[str, torch.Tensor]:
 
 def save_checkpoint(output_dir, run, keep: int) -> None:
     """Write checkpoint-<update> and delete all but the last `keep`. All processes call it; the
-    first one writes. state.json comes last: without it a folder counts for nothing."""
+    first one writes. state.json comes last: without it a folder counts for nothing. Raises
+    FloatingPointError, before it writes, for weights that are not finite."""
     tensors = {name: unsharded(p.detach()) for name, p in _tensors(run).items()}
+    for name, tensor in tensors.items():
+        if tensor.numel():
+            run.check_finite(f"largest weight of {name}", tensor.abs().max().item())
     states = {}
     for name, p in run.parameters.items():
         for moment, value in run.optimizer.state.get(p, {}).items():
@@ -72,10 +96,11 @@ def save_checkpoint(output_dir, run, keep: int) -> None:
             states[f"random.cuda{device}"] = state
         path = Path(output_dir) / f"checkpoint-{run.update}"
         path.mkdir(parents=True, exist_ok=True)
-        write_tensors(path / "parameters.safetensors", KIND, tensors, {})
-        write_tensors(path / "optimizer.safetensors", KIND, states, {})
+        write_tensors(path / PARAMETERS, KIND, tensors, {})
+        write_tensors(path / OPTIMIZER, KIND, states, {})
         content = {"identity": run.identity, "update": run.update, "log": run.log}
         content["states"] = {"scaler": run.scaler.state_dict()}
+        content["files"] = {name: _hash(path / name) for name in (PARAMETERS, OPTIMIZER)}
         write_text(path / STATE, json.dumps(content))
         found = _checkpoints(output_dir)
         kept = [n for n in found if n <= run.update][-keep:]  # a run given up may have later ones
@@ -86,15 +111,27 @@ def save_checkpoint(output_dir, run, keep: int) -> None:
 
 
 def load_checkpoint(folder: Path, run) -> None:
-    """Put a checkpoint back into a run, exactly. ValueError if it belongs to another one."""
-    content = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    if content["identity"] != run.identity:
+    """Put a checkpoint back into a run, exactly. ValueError if it belongs to another one, or is not
+    what was written."""
+    with content_of(folder / STATE):
+        content = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        identity, update, log = content["identity"], content["update"], content["log"]
+        files, scaler = content.get("files", {}), content["states"].get("scaler")
+        if folder.name != f"checkpoint-{update}" or len(log["loss"]) != update:
+            raise ValueError(f"it says update {update}, after {len(log['loss'])} losses")
+    if identity != run.identity:
         raise ValueError(
-            f"{folder} belongs to a run with other settings, pairs or parameters; use another "
-            f"output_dir, or resume=False"
+            f"{folder} belongs to a run with other settings, pairs, parameters or frozen weights; "
+            f"use another output_dir, or resume=False"
         )
-    _, tensors = read_tensors(folder / "parameters.safetensors", KIND)
-    _, states = read_tensors(folder / "optimizer.safetensors", KIND)
+    for name in (PARAMETERS, OPTIMIZER):
+        if not (folder / name).is_file() or files.get(name) != _hash(folder / name):
+            raise ValueError(
+                f"{folder / name} is not the file that belongs to {STATE} beside it: damaged, or "
+                f"of another save; delete {folder}, and an older checkpoint goes on"
+            )
+    _, tensors = read_tensors(folder / PARAMETERS, KIND)
+    _, states = read_tensors(folder / OPTIMIZER, KIND)
     with torch.no_grad():
         for name, p in _tensors(run).items():
             p.copy_(shard_like(tensors[name], p))
@@ -108,5 +145,5 @@ def load_checkpoint(folder: Path, run) -> None:
     for device in range(torch.cuda.device_count()):
         if f"random.cuda{device}" in states:
             torch.cuda.set_rng_state(states[f"random.cuda{device}"], device)
-    run.scaler.load_state_dict(content["states"].get("scaler"))
-    run.update, run.log = content["update"], content["log"]
+    run.scaler.load_state_dict(scaler)
+    run.update, run.log = update, log
