@@ -3,6 +3,7 @@ kind."""
 
 import json
 import lzma
+import re
 
 import pytest
 import torch
@@ -200,6 +201,35 @@ def test_a_result_of_another_version_is_refused_with_the_command_that_remakes_it
         f"tiny-bloom --kinds main"
     )
     with pytest.raises(ValueError, match=message):
+        go(config, tmp_path, ["full"], grid=[0.01])
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("finetune.batch_size", 3),
+        ("finetune.weight_decay", 0.5),
+        ("finetune.schedule", "linear"),
+        ("corpus.template", "{source} ="),
+        ("model.dtype", "bfloat16"),
+    ],
+)
+def test_a_result_of_other_settings_is_refused_with_both_values(key, value, config, tmp_path):
+    before = go(config, tmp_path, ["full"], grid=[0.01])
+    config.set("finetune.save_every", 7)  # changes nothing
+    assert go(config, tmp_path, ["full"], grid=[0.01]) == before
+    config.set(key, value)
+    key = key.replace("corpus.", "prompt.")
+    with pytest.raises(
+        ValueError, match=rf"full.* another {key} \(.*, now {re.escape(str(value))}"
+    ):
+        go(config, tmp_path, ["full"], grid=[0.01])
+
+
+def test_a_result_of_other_directions_is_refused(config, tmp_path):
+    go(config, tmp_path, ["full"], grid=[0.01])
+    config.set("corpus.pairs", config.corpus.pairs[:1])
+    with pytest.raises(ValueError, match="full.* was made with another train_pairs"):
         go(config, tmp_path, ["full"], grid=[0.01])
 
 

@@ -11,10 +11,23 @@ from pathlib import Path
 from ..io import refuse_other
 from .statistics import mean_interval
 
+# settings of tuning that each run has its own of, or that do not change what it gives
+PER_RUN = ("learning_rate", "seed", "updates")
+WITHOUT_EFFECT = ("progress", "save_every", "keep", "gradient_checkpointing")
+
+
+def settings_of(config) -> dict[str, dict]:
+    """What must be equal in all results of a study: {section: {setting: value}}."""
+    left_out = (*PER_RUN, *WITHOUT_EFFECT)
+    finetune = {name: x for name, x in vars(config.finetune).items() if name not in left_out}
+    types = ("dtype", "load_in_4bit", "load_in_8bit")
+    model = {name: getattr(config.model, name) for name in types}
+    return {"finetune": finetune, "model": model, "prompt": {"template": config.corpus.template}}
+
 
 def read_result(path: Path, lab, spec) -> dict:
-    """The result of a run that was done before. ValueError when its model, corpus, neuron sets or
-    updates are others than this lab's and spec's."""
+    """The result of a run that was done before. ValueError when its model, corpus, neuron sets,
+    updates, directions or settings are others than this lab's and spec's."""
     result = json.loads(path.read_text(encoding="utf-8"))
     wanted = {
         "base_model": lab.model,
@@ -27,6 +40,13 @@ def read_result(path: Path, lab, spec) -> dict:
         f"--kinds {spec.kind} --methods {spec.method} --output-dir {lab.folder}"
     )
     refuse_other(result, wanted, path, remedy)
+    directions = {"train_pairs": spec.stages(lab.config), "pairs": spec.tested(lab.config)}
+    refuse_other(result | {"pairs": list(result["pairs"])}, directions, path, remedy)
+    for section, settings in settings_of(lab.config).items():
+        stored = result.get(section, {})  # older files name fewer settings
+        before = {f"{section}.{name}": value for name, value in stored.items()}
+        now = {f"{section}.{name}": settings[name] for name in settings.keys() & stored.keys()}
+        refuse_other(before, now, path, remedy)
     return result
 
 

@@ -26,11 +26,11 @@ from ..training.loop import finetune
 from .baselines import count_trainable
 from .lab import Lab
 from .methods import METHODS
+from .results import settings_of
 from .specs import SPARSITIES, Spec
 
 LIBRARIES = ("lander-lite", "torch", "transformers", "peft", "accelerate", "sacrebleu")
 ALIGNED = 200  # test sentences with their translations, for `alignment`
-PER_RUN = ("learning_rate", "seed", "updates", "progress")  # settings that each run has its own of
 
 
 @dataclass
@@ -81,7 +81,7 @@ def run(lab: Lab, spec: Spec, chosen: dict | None, sentences: dict) -> dict:
         "layers": sets.layers,
         "base_model": lab.model,
         "corpus": lab.corpus,
-        "finetune": {k: v for k, v in vars(config.finetune).items() if k not in PER_RUN},
+        **settings_of(config),
         "versions": versions(LIBRARIES),
     }
     write_text(lab.folder / spec.path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
