@@ -230,7 +230,7 @@ def test_random_states_of_every_gpu_are_kept(tmp_path, monkeypatch):
     run = SimpleNamespace(
         identity="mine",
         update=3,
-        log={"loss": [1.0]},
+        log={"loss": [1.0, 0.5, 0.2]},
         parameters={},
         original={},
         optimizer=optimizer,
@@ -239,7 +239,7 @@ def test_random_states_of_every_gpu_are_kept(tmp_path, monkeypatch):
     save_checkpoint(tmp_path, run, 2)
     run.update, run.log = 0, {}
     load_checkpoint(tmp_path / "checkpoint-3", run)
-    assert (run.update, run.log) == (3, {"loss": [1.0]})
+    assert (run.update, run.log) == (3, {"loss": [1.0, 0.5, 0.2]})
     assert put == [(0, [1, 2]), (1, [3])]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)  # gone on without them
     run.update = 0
