@@ -139,6 +139,9 @@ class TuningConfig(Section):
     dtype: str | None = _choice(None, (None, *DTYPES))
 
 
+WITHOUT_EFFECT = ("progress", "save_every", "keep")  # settings of tuning that change no weight
+
+
 @dataclass
 class FinetuneConfig(Section):
     learning_rate: float = 1e-3

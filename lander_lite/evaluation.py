@@ -86,10 +86,10 @@ def translate(
         raise ValueError(f"{wrong} must be at least 1")
     if hasattr(model, "set_pair"):
         model.set_pair(pair)
-    given = [one_line(sentence) for sentence in sentences]
-    sentences = [sentence for sentence in given if sentence]
+    sentences = [one_line(sentence) for sentence in sentences]
+    filled = [i for i, sentence in enumerate(sentences) if sentence]
     examples, lengths = [], []
-    for sentence in sentences:
+    for sentence in (sentences[i] for i in filled):
         text = prompt(sentence, pair, template, shots or ())
         examples.append({"input_ids": prompt_ids(tokenizer, text)})
         lengths.append(len(tokenizer(sentence, add_special_tokens=False)["input_ids"]))
@@ -97,7 +97,7 @@ def translate(
     brought = {key for key in NEUTRAL if getattr(model.generation_config, key, None)}
     options = GREEDY | {key: NEUTRAL[key] for key in brought} | _stop_tokens(model, tokenizer)
     outputs = [""] * len(sentences)
-    bar = tqdm(total=len(sentences), desc=f"translate {pair}", disable=not progress, mininterval=1)
+    bar = tqdm(total=len(filled), desc=f"translate {pair}", disable=not progress, mininterval=1)
     with evaluation_mode(model), bar:
         for rows in batches(lengths, batch_size, key=int):
             chosen = [examples[row] for row in rows]
@@ -108,10 +108,9 @@ def translate(
                 **batch, max_new_tokens=limit, logits_processor=check, **options
             )
             for row, ids in zip(rows, generated[:, batch["input_ids"].shape[1] :].tolist()):
-                outputs[row] = _first_line(tokenizer, ids)
+                outputs[filled[row]] = _first_line(tokenizer, ids)
             bar.update(len(rows))
-    written = iter(outputs)
-    return [next(written) if sentence else "" for sentence in given]
+    return outputs
 
 
 def _refuse_nan(model, batch, ids, logits):

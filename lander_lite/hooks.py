@@ -99,9 +99,8 @@ def finite(values: torch.Tensor, mask: torch.Tensor) -> bool:
 
 def not_finite(model: nn.Module, batch: dict[str, torch.Tensor]) -> FloatingPointError:
     """The error that names the first block whose output is not finite, to raise."""
-    check = partial(finite, mask=batch["attention_mask"])
-    blocks = sites(model, "residual")
-    good, _ = observe(model, blocks, batch, lambda _, h: check(h), run=_decoded)
+    blocks, mask = sites(model, "residual"), batch["attention_mask"]
+    good, _ = observe(model, blocks, batch, lambda _, h: finite(h, mask), run=_decoded)
     where = next((f"block {i}" for i, is_good in good.items() if not is_good), "the output head")
     return FloatingPointError(
         f"{where} gives numbers that are not finite in {next(model.parameters()).dtype}: its "

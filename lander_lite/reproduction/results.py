@@ -8,18 +8,17 @@ import lzma
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..config import WITHOUT_EFFECT
 from ..io import refuse_other
 from .statistics import mean_interval
 
 # settings of tuning that each run has its own of, or that do not change what it gives
-PER_RUN = ("learning_rate", "seed", "updates")
-WITHOUT_EFFECT = ("progress", "save_every", "keep", "gradient_checkpointing")
+LEFT_OUT = ("learning_rate", "seed", "updates", "gradient_checkpointing", *WITHOUT_EFFECT)
 
 
 def settings_of(config) -> dict[str, dict]:
     """What must be equal in all results of a study: {section: {setting: value}}."""
-    left_out = (*PER_RUN, *WITHOUT_EFFECT)
-    finetune = {name: x for name, x in vars(config.finetune).items() if name not in left_out}
+    finetune = {name: x for name, x in vars(config.finetune).items() if name not in LEFT_OUT}
     types = ("dtype", "load_in_4bit", "load_in_8bit")
     model = {name: getattr(config.model, name) for name in types}
     return {"finetune": finetune, "model": model, "prompt": {"template": config.corpus.template}}
@@ -34,14 +33,14 @@ def read_result(path: Path, lab, spec) -> dict:
         "corpus": lab.corpus,
         "neuron_sets": lab.sets_of(spec).hash(),
         "updates": spec.updates(lab.config) if result.get("updates") else 0,
+        "train_pairs": spec.stages(lab.config),
+        "pairs": spec.tested(lab.config),
     }
     remedy = (
         f"to make it again, remove it and run: lander-lite study --profile {lab.config.profile} "
         f"--kinds {spec.kind} --methods {spec.method} --output-dir {lab.folder}"
     )
-    refuse_other(result, wanted, path, remedy)
-    directions = {"train_pairs": spec.stages(lab.config), "pairs": spec.tested(lab.config)}
-    refuse_other(result | {"pairs": list(result["pairs"])}, directions, path, remedy)
+    refuse_other(result | {"pairs": list(result["pairs"])}, wanted, path, remedy)
     for section, settings in settings_of(lab.config).items():
         stored = result.get(section, {})  # older files name fewer settings
         before = {f"{section}.{name}": value for name, value in stored.items()}

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import torch
 
+from ..config import WITHOUT_EFFECT
 from ..hooks import is_main, wait
 from ..io import content_of, read_tensors, write_tensors, write_text
 from .distributed import shard_like, unsharded
 
 STATE, KIND = "state.json", "lander_lite.Checkpoint/1"
 PARAMETERS, OPTIMIZER = "parameters.safetensors", "optimizer.safetensors"
-MAY_DIFFER = ("progress", "save_every", "keep", "base_model_name_or_path", "peft_version")
+MAY_DIFFER = (*WITHOUT_EFFECT, "base_model_name_or_path", "peft_version")
 
 
 def run_identity(config, pairs, parameters, model, data) -> str:
