@@ -14,9 +14,10 @@ from tqdm.auto import tqdm
 
 from .blocks import feed_forwards, fingerprint
 from .hooks import Site, observe, read, read_mean, sentence_losses, sites, token_weights
-from .io import content_of, parse_pair, read_tensors, write_tensors
-from .layers import LayerScores, first_rows
-from .prompts import check_examples, check_pairs, encode, encode_sentences, texts
+from .io import content_of, read_tensors, write_tensors
+from .languages import parse_pair
+from .layers import LayerScores
+from .prompts import check_examples, check_pairs, encode, encode_sentences, pair_rows, texts
 
 KIND = "lander_lite.AwarenessScores/1"
 
@@ -79,6 +80,7 @@ def score_awareness(
     template: str | None = None,
     progress: bool = True,
     too_long: str = "cut",
+    empty: str = "refuse",
 ) -> AwarenessScores:
     """Estimate |L(h_i = 0) - L(h_i)| of each neuron i and language by Phi(i) = |h_i · dL/dh_i|
     (LANDeRMT eq. 3–4).
@@ -96,6 +98,7 @@ def score_awareness(
         pre_activation: score what goes into the activation function, as the authors' code does.
         max_sentences: the first so many of each language or pair; None for all.
         too_long: what exceeds max_length tokens is "cut", with a warning, or an error ("refuse").
+        empty: a sentence of fewer than two tokens is an error, or left out and counted ("skip").
 
     Raises: ValueError for unknown settings, layers out of range, an empty sentence, a pair that the
         corpus cannot serve; KeyError for a language it lacks; all before the first pass.
@@ -103,7 +106,7 @@ def score_awareness(
     layers = layers.selected if isinstance(layers, LayerScores) else layers
     chosen = sites(model, "pre_activation" if pre_activation else "neurons", layers)
     examples = examples_of(
-        tokenizer, corpus, languages, text, pairs, max_sentences, max_length, template
+        tokenizer, corpus, languages, text, pairs, max_sentences, max_length, template, empty
     )
     check_examples(model, examples, max_length, too_long)
     sentences = {name: len(found) for name, found in examples.items()}
@@ -155,7 +158,7 @@ def neurons_and_gradients(model, chosen: dict[int, Site], batch: dict) -> tuple:
 
 
 def examples_of(
-    tokenizer, corpus, languages, text, pairs, max_sentences, max_length, template
+    tokenizer, corpus, languages, text, pairs, max_sentences, max_length, template, empty
 ) -> dict[str, list]:
     """{language or pair: its encoded examples}. Arguments and errors as in `score_awareness`."""
     if isinstance(languages, str) or not languages or len(set(languages)) != len(languages):
@@ -165,30 +168,30 @@ def examples_of(
     if text not in ("mono", "translation"):
         raise ValueError(f"text = '{text}' is unknown: use 'mono' or 'translation'.")
     if text == "mono":
-        return {x: _sentences(tokenizer, corpus, x, max_sentences, max_length) for x in languages}
+        options = (max_sentences, max_length, empty)
+        return {x: _sentences(tokenizer, corpus, x, *options) for x in languages}
     pairs = list(pairs or [pair for x in languages if x != "en" for pair in (f"en-{x}", f"{x}-en")])
     check_pairs(corpus, pairs, tokenizer)
     covered = {x for pair in pairs for x in parse_pair(pair)}
     if missing := [x for x in languages if x not in covered]:
         remedy = f"add one to pairs ({', '.join(pairs)})"
         raise ValueError(f"no pair contains '{missing[0]}', so it has no score: {remedy}.")
-    rows, groups = first_rows(corpus, max_sentences), {}
+    groups = {}
     options = {"template": template, "max_length": max_length}
     for pair in pairs:
-        source, target = parse_pair(pair)
-        if source in languages or target in languages:
-            sides = [(row[source], row[target]) for row in rows]
-            groups[pair] = [encode(tokenizer, *both, pair, **options) for both in sides]
+        if set(parse_pair(pair)) & set(languages):
+            rows = pair_rows(corpus, pair, max_sentences)
+            groups[pair] = [encode(tokenizer, *row, pair, **options) for row in rows]
     return groups
 
 
-def _sentences(tokenizer, corpus, language: str, max_sentences, max_length) -> list[dict]:
+def _sentences(tokenizer, corpus, language, max_sentences, max_length, empty=None) -> list[dict]:
     """A language's first encoded sentences, of two tokens or more: a loss needs two."""
     sentences = texts(corpus, language)[:max_sentences]
     if not sentences:
         why = "the corpus has none or max_sentences is 0"
         raise ValueError(f"no sentences of '{language}' to score: {why}.")
-    return encode_sentences(tokenizer, sentences, max_length, 2, name=f"'{language}'")
+    return encode_sentences(tokenizer, sentences, max_length, 2, f"'{language}'", empty)
 
 
 # ---------------------------------------------------------------- exact ablation

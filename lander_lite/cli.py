@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 from safetensors import SafetensorError
 
-from .config import LanderConfig, nearest, parse_pair, profiles
+from .config import LanderConfig, nearest, profiles
+from .languages import language_name, parse_pair
 
 STEPS = {
     "run": "all of the following but translate, and a table of before and after",
@@ -164,28 +168,31 @@ def study_step(config: LanderConfig, folder: Path, options: argparse.Namespace) 
 
 
 def prune_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -> None:
+    from .folders import in_use
     from .neighbours import pruning
     from .pipeline import Run
 
     given = options.sparsity is not None or options.pattern is not None
     amount = (options.sparsity if given else 0.3, options.metric, options.pattern)
     pruning.check_settings(*amount)  # before anything is loaded
-    run = Run(config, folder)
-    run.prepare()
-    timed("prune", lambda: pruning.prune_step(run, *amount))
+    with in_use(folder):
+        run = Run(config, folder)
+        run.prepare()
+        timed("prune", lambda: pruning.prune_step(run, *amount))
 
 
 def translate_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -> None:
     if len(config.corpus.pairs) != 1:
         raise ValueError("translate takes one direction: --pairs en-de")
+    from .folders import tidy_if_free
     from .pipeline import Run
-    from .prompts import LANGUAGE_NAMES
 
     (pair,) = config.corpus.pairs
     for language in parse_pair(pair):
-        if language not in (*config.corpus.languages, *LANGUAGE_NAMES):
+        if language not in config.corpus.languages and language_name(language) == language:
             told = f"add it to corpus.languages ({', '.join(config.corpus.languages)})"
             raise ValueError(f"pair {pair}: no language {language!r} is known; {told}")
+    tidy_if_free(folder)
     run = Run(config, folder)
     sentences = options.text or sys.stdin.read().removesuffix("\n").split("\n")
     if run.tuned is None:
@@ -194,23 +201,27 @@ def translate_step(config: LanderConfig, folder: Path, options: argparse.Namespa
 
 
 def pipeline_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -> None:
+    from .folders import in_use
     from .pipeline import Run
 
-    run, step = Run(config, folder), options.step
-    run.prepare(save=step != "evaluate")
-    if step == "run":
-        timed("evaluate", lambda: run.evaluate(["before"]))
-        for name in ORDER:
-            timed(name, getattr(run, name))
-        timed("evaluate", lambda: run.evaluate(["after"]))
-    elif step == "lape":
-        from .neighbours.lape import lape_step
+    with in_use(folder):
+        run, step = Run(config, folder), options.step
+        run.prepare()
+        if step == "run":
+            *before, finetune = ORDER
+            for name in before:  # seconds, and what is wrong with the settings shows here
+                timed(name, getattr(run, name))
+            timed("evaluate", lambda: run.evaluate(["before"]))
+            timed(finetune, run.finetune)
+            timed("evaluate", lambda: run.evaluate(["after"]))
+        elif step == "lape":
+            from .neighbours.lape import lape_step
 
-        timed("lape", lambda: lape_step(run))
-    else:
-        timed(step, getattr(run, step))
-    if step in ("run", "evaluate"):
-        print(run.table())
+            timed("lape", lambda: lape_step(run))
+        else:
+            timed(step, getattr(run, step))
+        if step in ("run", "evaluate"):
+            print(run.table())
 
 
 def timed(name: str, step: Callable[[], Path]) -> None:
@@ -235,9 +246,34 @@ def join_processes(step: str, config: LanderConfig) -> None:
         config.finetune.progress, sys.stdout = False, open(os.devnull, "w")
 
 
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Inside, SIGTERM is a KeyboardInterrupt with its exit code, 143: what Ctrl-C puts in order is
+    put in order. A second one is not heard."""
+
+    def stop(number: int, frame) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # Python hears signals there
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0; 2 after a message when the input is wrong, the loss is not finite, or a file
-    can't be read or written; 130 after Ctrl-C."""
+    can't be read or written; 130 after Ctrl-C, 143 after SIGTERM."""
+    with sigterm_as_interrupt():
+        return answered(arguments)
+
+
+def answered(arguments: list[str] | None) -> int:
+    """Do what the command line says; the exit code, after one line about what went wrong."""
     try:
         options = parse(sys.argv[1:] if arguments is None else arguments)
         config, folder = configure(options)
@@ -251,8 +287,8 @@ def main(arguments: list[str] | None = None) -> int:
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"lander-lite: error: {' '.join(str(message).splitlines())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         kept = "files that a step has finished and checkpoints are whole; the same command goes on"
         print(f"lander-lite: stopped: {kept}", file=sys.stderr)
-        return 130
+        return stop.args[0] if stop.args else 130
     return 0

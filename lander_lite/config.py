@@ -12,7 +12,8 @@ from pathlib import Path
 
 import yaml
 
-from .io import languages_of_pair, parse_pair, write_text
+from .io import write_text
+from .languages import languages_of_pair, parse_pair
 
 __all__ = ["LanderConfig", "data_dir", "languages_of_pair", "parse_pair", "resolve"]
 PACKAGE = Path(__file__).parent
@@ -104,8 +105,10 @@ class CorpusConfig(Section):
     languages: list[str] = field(default_factory=LANGUAGES.copy)
     pairs: list[str] = field(default_factory=PAIRS.copy)
     template: str | None = None  # None: corpus.TEMPLATE
+    names: dict = field(default_factory=dict)  # {code: name in the template}, before langcodes'
     max_length: int = 256  # tokens of prompt + target
     too_long: str = _choice("cut", ("cut", "refuse"))  # cut and counted, or an error
+    empty: str = _choice("refuse", ("refuse", "skip"))  # an error, or left out and counted
 
 
 @dataclass
@@ -169,6 +172,7 @@ class EvaluateConfig(Section):
     max_sentences: int | None = None
     batch_size: int = 64
     max_new_tokens: int = 64
+    max_length: int = 2048  # tokens of the prompt
     bootstrap: int = 1000
 
 

@@ -22,14 +22,14 @@ from .hooks import evaluation_mode, n_tokens, not_finite, read, sentence_losses
 from .prompts import (
     batches,
     check_examples,
-    check_ids,
     check_pairs,
     collate,
     encode_sentences,
+    encode_source,
     languages_of,
     one_line,
-    prompt,
-    prompt_ids,
+    pair_rows,
+    positions_of,
     texts,
 )
 
@@ -63,6 +63,8 @@ def translate(
     max_new_tokens: int = 64,
     template: str | None = None,
     shots: Sequence[tuple[str, str]] | None = None,
+    max_length: int = 2048,
+    too_long: str = "cut",
     progress: bool = False,
 ) -> list[str]:
     """Greedy translations of `sentences`, in their order, "" for a blank one; a model with
@@ -74,6 +76,8 @@ def translate(
 
     Args:
         shots: (source, target) examples for the prompt.
+        max_length: of the prompt in tokens; less where the model has fewer positions. A longer
+            sentence is cut at its end, and counted in a warning, or refused (too_long="refuse").
     Raises: ValueError for a malformed pair, a number below 1, or a string in place of a list;
         FloatingPointError for logits that are no numbers.
     """
@@ -88,20 +92,18 @@ def translate(
         model.set_pair(pair)
     sentences = [one_line(sentence) for sentence in sentences]
     filled = [i for i, sentence in enumerate(sentences) if sentence]
-    examples, lengths = [], []
+    room = min(max_length, positions_of(model) - max_new_tokens)
+    how, examples, lengths = {"template": template, "shots": shots or (), "room": room}, [], []
     for sentence in (sentences[i] for i in filled):
-        text = prompt(sentence, pair, template, shots or ())
-        examples.append({"input_ids": prompt_ids(tokenizer, text)})
+        examples.append(encode_source(tokenizer, sentence, pair, **how))
         lengths.append(len(tokenizer(sentence, add_special_tokens=False)["input_ids"]))
-    check_ids(model, examples, pair)
-    brought = {key for key in NEUTRAL if getattr(model.generation_config, key, None)}
-    options = GREEDY | {key: NEUTRAL[key] for key in brought} | _stop_tokens(model, tokenizer)
+    check_examples(model, {pair: examples}, room, too_long)
+    options = _generation(model, tokenizer)
     outputs = [""] * len(sentences)
     bar = tqdm(total=len(filled), desc=f"translate {pair}", disable=not progress, mininterval=1)
     with evaluation_mode(model), bar:
         for rows in batches(lengths, batch_size, key=int):
-            chosen = [examples[row] for row in rows]
-            batch = collate(tokenizer, chosen, side="left", device=input_device(model))
+            batch = collate(tokenizer, [examples[row] for row in rows], "left", input_device(model))
             limit = min(max_new_tokens, 16 + 3 * lengths[rows[0]])
             check = LogitsProcessorList([partial(_refuse_nan, model, batch)])
             generated = model.generate(
@@ -111,6 +113,12 @@ def translate(
                 outputs[filled[row]] = _first_line(tokenizer, ids)
             bar.update(len(rows))
     return outputs
+
+
+def _generation(model, tokenizer) -> dict:
+    """Greedy decoding, whatever the checkpoint would have, and its end."""
+    brought = {key for key in NEUTRAL if getattr(model.generation_config, key, None)}
+    return GREEDY | {key: NEUTRAL[key] for key in brought} | _stop_tokens(model, tokenizer)
 
 
 def _refuse_nan(model, batch, ids, logits):
@@ -153,13 +161,15 @@ def evaluate(
     keep_hypotheses: bool = False,
     **decoding,
 ) -> dict:
-    """Translate the corpus (its first `max_sentences` rows) in every direction and score it.
+    """Translate the corpus (the first `max_sentences` rows that have both sides) in every direction
+    and score it.
 
     Args:
         bootstrap: resamples for "bleu_ci"; 0 for none.
         n_shots: examples before each prompt, drawn with `seed` from `shots_from` for each pair;
             rows whose source is in the test set are left out.
-        decoding: batch_size, max_new_tokens, template and progress of `translate`.
+        decoding: batch_size, max_new_tokens, max_length, too_long, template and progress of
+            `translate`.
 
     Returns: {pair: scores}; a pair's scores are "bleu" (sacreBLEU, with `bleu_tokenizer`), "chrf"
         (chrF2), "bleu_ci" ([low, high], 95%, or None; it covers the choice of test sentences, not
@@ -172,15 +182,13 @@ def evaluate(
     check_pairs(corpus, pairs, tokenizer)
     if max_sentences is not None and max_sentences < 1:
         raise ValueError(f"max_sentences={max_sentences} must be at least 1, or None for all")
-    used = corpus.select(range(len(corpus))[:max_sentences])
-    # fails before any translation
-    shots = {pair: draw_shots(shots_from, used, pair, n_shots, seed) for pair in pairs}
+    rows = {pair: pair_rows(corpus, pair, max_sentences) for pair in pairs}
+    shots = {pair: draw_shots(shots_from, rows[pair], pair, n_shots, seed) for pair in pairs}
     known = {lang: texts(corpus, lang)[:LANGUAGE_ID_ROWS] for lang in languages_of(corpus)}
     identify, chrf = LanguageId(known), CHRF()
     results, signatures = {}, {}
     for pair in pairs:
-        source, target = parse_pair(pair)
-        sources, references = texts(used, source), texts(used, target)
+        target, (sources, references) = parse_pair(pair)[1], zip(*rows[pair])
         outputs = translate(model, tokenizer, sources, pair, shots=shots[pair], **decoding)
         bleu = BLEU(tokenize=bleu_tokenizer(target))
         interval = bleu_interval(bleu, outputs, references, bootstrap, seed) if bootstrap else None
@@ -197,8 +205,8 @@ def evaluate(
             results[pair]["hypotheses"] = outputs
         signatures[bleu.tokenizer_signature] = str(bleu.get_signature())
     mean = {key: sum(results[pair][key] for pair in pairs) / len(pairs) for key in ("bleu", "chrf")}
-    signature = {"bleu": signatures, "chrf": str(chrf.get_signature())}
-    return {**results, "mean": mean, "signature": signature}
+    results |= {"mean": mean, "signature": {"bleu": signatures, "chrf": str(chrf.get_signature())}}
+    return results
 
 
 def bleu_tokenizer(language: str) -> str:
@@ -214,18 +222,17 @@ def bleu_tokenizer(language: str) -> str:
     return "char" if code in WITHOUT_SPACES else "13a"
 
 
-def draw_shots(corpus, test, pair: str, n: int, seed: int) -> list[tuple[str, str]]:
-    """n random (source, target) examples of a pair from `corpus` whose sources `test` lacks."""
+def draw_shots(corpus, test: Sequence[tuple[str, str]], pair: str, n: int, seed: int) -> list:
+    """n random (source, target) examples of a pair from `corpus` whose sources are not in those of
+    `test`, (source, target) likewise."""
     if n == 0:
         return []
     if corpus is None:
         needed = "a corpus to take the examples from (the training part, never the test set)"
         raise ValueError(f"n_shots={n} needs shots_from=, {needed}")
     check_pairs(corpus, [pair])
-    source, target = parse_pair(pair)
-    tested = set(texts(test, source))
-    rows = zip(texts(corpus, source), texts(corpus, target))
-    candidates = [row for row in rows if row[0] not in tested]
+    tested = {source for source, _ in test}
+    candidates = [row for row in pair_rows(corpus, pair) if row[0] not in tested]
     if n > len(candidates):
         has = f"shots_from has only {len(candidates)} {pair} rows that are not in the test set"
         raise ValueError(f"n_shots={n}, but {has}")
@@ -267,10 +274,10 @@ def perplexity(
     `max_length` tokens, with a warning.
 
     The first token is predicted only where the tokenizer puts BOS in front; EOS is not scored. The
-    pair that is set stays. Raises: ValueError when there is nothing to predict.
+    pair that is set stays. Sentences of one token are left out, with a warning. Raises: ValueError
+    when there is nothing to predict.
     """
-    encoded = encode_sentences(tokenizer, sentences, max_length, minimum=0)
-    examples = [example for example in encoded if n_tokens(example) > 1]
+    examples = encode_sentences(tokenizer, sentences, max_length, 2, "the sentences", "skip")
     if not examples:
         raise ValueError("perplexity needs at least one sentence of two tokens")
     check_examples(model, {"the sentences": examples}, max_length)

@@ -1,11 +1,9 @@
-"""Files: written whole or not at all, tensors with JSON beside them; and names of
-translation directions."""
+"""Files: written whole or not at all, tensors with JSON beside them."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -108,37 +106,3 @@ def refuse_other(found: Mapping, wanted: Mapping, where, remedy: str, was="was m
         if found.get(key) != now:
             change = f"another {key} ({found.get(key)}, now {now})"
             raise ValueError(f"{where} {was} with {change}; {remedy}")
-
-
-def replace_folder(new: Path, folder: Path) -> None:
-    """Put the folder `new` in the place of `folder`. A kill between the two renames leaves the old
-    one aside, where `repair_folder` finds it."""
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():  # a folder can't replace another one
-        os.replace(folder, old)
-    os.replace(new, folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def repair_folder(folder: Path) -> None:
-    """Finish a `replace_folder` from `.NAME.new` that was killed on its way."""
-    new, old = (folder.with_name(f".{folder.name}.{age}") for age in ("new", "old"))
-    if old.exists() and not folder.exists():  # moved aside, so the new one was finished
-        os.replace(new if new.exists() else old, folder)
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def parse_pair(pair: str) -> tuple[str, str]:
-    """("en", "de") of "en-de". Raises ValueError for no two different languages."""
-    parts = str(pair).strip().split("-")
-    if len(parts) != 2 or not all(parts) or parts[0] == parts[1]:
-        wanted = "write source-target with two different codes, such as en-de"
-        raise ValueError(f"{pair!r} is not a translation direction: {wanted}")
-    return parts[0], parts[1]
-
-
-def languages_of_pair(pair: str) -> tuple[str, ...]:
-    """("en", "de") of "en-de"; ("af",) of a bare code, for plain text of one language."""
-    return parse_pair(pair) if "-" in pair or not pair else (pair,)

@@ -16,8 +16,8 @@ from tqdm.auto import tqdm
 
 from .blocks import decoder_blocks
 from .hooks import observe, read_mean, sites, token_weights
-from .io import content_of, parse_pair, write_text
-from .prompts import check_examples, check_pairs, encode
+from .io import content_of, write_text
+from .prompts import check_examples, check_pairs, encode, pair_rows
 
 MEASURES = {"signed": "delta", "absolute": "absolute", "cosine": "cosine"}
 TENSORS = ("activation", *MEASURES.values())
@@ -140,13 +140,14 @@ def detect_layers(
     if method not in MEASURES:
         raise ValueError(f"method = '{method}' is unknown: use {', '.join(MEASURES)}.")
     check_pairs(corpus, pairs, tokenizer)
-    rows = first_rows(corpus, max_sentences)
     options = {"template": template, "max_length": max_length}
     prompts = {}
     for pair in pairs:
-        prompts[pair] = [_teacher_forced(tokenizer, row, pair, **options) for row in rows]
+        rows = pair_rows(corpus, pair, max_sentences)
+        prompts[pair] = [_teacher_forced(tokenizer, *row, pair, **options) for row in rows]
     check_examples(model, prompts, max_length, too_long)
-    total, means = len(rows) * len(pairs), []
+    counts, means = {pair: len(found) for pair, found in prompts.items()}, []
+    total = sum(counts.values())
     with tqdm(total=total, desc="layers", unit="prompt", disable=not progress) as bar:
         for pair in pairs:
             bar.set_postfix_str(pair)
@@ -154,23 +155,14 @@ def detect_layers(
     activation, absolute, cosine = torch.stack(means, dim=1)
     delta = activation.diff(dim=1).abs()
     measures = (x.float() for x in (activation, delta, absolute[:, 1:], cosine[:, 1:]))
-    settings = {"max_sentences": max_sentences, "n_sentences": len(rows), **options}
+    settings = {"max_sentences": max_sentences, "n_sentences": counts, **options}
     scores = LayerScores(list(pairs), *measures, method=method, settings=settings)
     scores.selected = scores.top(k)
     return scores
 
 
-def first_rows(corpus: Dataset, n: int | None) -> list[dict[str, str]]:
-    """The first n rows {language: sentence} of a corpus, or all. ValueError for none."""
-    rows = corpus["translation"][: len(corpus) if n is None else n]
-    if not rows:
-        raise ValueError("no sentences to score: the corpus is empty or max_sentences is 0.")
-    return rows
-
-
-def _teacher_forced(tokenizer, row: dict, pair: str, **options) -> dict:
-    source, target = parse_pair(pair)
-    example = encode(tokenizer, row[source], row[target], pair, **options)
+def _teacher_forced(tokenizer, source: str, target: str, pair: str, **options) -> dict:
+    example = encode(tokenizer, source, target, pair, **options)
     del example["labels"]
     if example["input_ids"][-1] == tokenizer.eos_token_id:
         example["input_ids"] = example["input_ids"][:-1]

@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,8 @@ import torch
 from torch import Tensor
 
 from .blocks import fingerprint
-from .io import atomic_path, content_of, languages_of_pair, read_tensors, write_tensors
+from .io import content_of, read_tensors, write_tensors
+from .languages import languages_of_pair
 
 if TYPE_CHECKING:
     from .awareness import AwarenessScores
@@ -209,17 +209,9 @@ class NeuronSets:
 
         Raises: FileNotFoundError; ValueError for what is not such a file of these languages.
         """
-        content = _lape_content(Path(path), languages)
-        sizes = sorted({len(sets) for sets in content})
-        known = fingerprint(model) if model is not None else {}
-        expected = known.get("n_layers", "one number")
-        if len(sizes) != 1 or (known and sizes != [expected]):
-            raise ValueError(f"{path}: layers per language {sizes}, expected {expected}.")
-        largest = max((int(x.max()) for sets in content for x in sets if x.numel()), default=0)
-        specific = {x: dict(enumerate(sets)) for x, sets in zip(languages, content)}
-        d_ff, about = known.get("d_ff", largest + 1), known or {"n_layers": sizes[0]}
-        origin = {"provenance": {"file": Path(path).name}}
-        return cls(range(sizes[0]), languages, {}, specific, d_ff, about, "lape", **origin)
+        from .published import read_sets
+
+        return read_sets(cls, Path(path), languages, model)
 
     def to_lape_file(self, path: File) -> None:
         """Write LAPE's published format, atomically; it names neither languages nor model.
@@ -227,17 +219,9 @@ class NeuronSets:
         Layers that the sets leave out are empty; where the model is unknown, the last layer of the
         sets is the model's last. Raises: ValueError for general neurons.
         """
-        if any(len(indices) for indices in self.general.values()):
-            remedy = "write sets.only(specific=True), or use save()"
-            raise ValueError(f"LAPE's format has no place for general neurons: {remedy}.")
-        n_layers = self.model.get("n_layers", self.layers[-1] + 1)
-        empty = torch.tensor([], dtype=torch.long)
-        content = [
-            [self.specific[language].get(layer, empty).clone() for layer in range(n_layers)]
-            for language in self.languages
-        ]
-        with atomic_path(path) as temporary:
-            torch.save(content, temporary)
+        from .published import write_sets
+
+        write_sets(self, path)
 
     def __repr__(self) -> str:
         counts = self.counts()
@@ -279,29 +263,6 @@ def _union(*indices: Tensor) -> Tensor:
 def _jaccard(first: Tensor, second: Tensor) -> float:
     union = len(_union(first, second))
     return int(torch.isin(first, second).sum()) / union if union else 1.0
-
-
-def _lape_content(path: Path, languages: Sequence[str]) -> list[list]:
-    """What LAPE's file holds, one list of tensors per language."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        refused = "anything else is refused: it could run code"
-        raise ValueError(f"{path} is not a torch file of plain tensors ({refused}).") from error
-    if not isinstance(content, list) or not all(isinstance(sets, list) for sets in content):
-        expected = "expected a list over languages of a list over layers"
-        raise ValueError(f"{path}: {expected}, found {type(content).__name__}.")
-    if len(content) != len(languages):
-        named = f"{len(languages)} were named: {', '.join(languages)}"
-        raise ValueError(f"{path} holds {len(content)} languages, but {named}.")
-    for language, sets in zip(languages, content):
-        for layer, indices in enumerate(sets):
-            if not isinstance(indices, Tensor):
-                found = f"expected a tensor, found {type(indices).__name__}"
-                raise ValueError(f"{path}: '{language}', layer {layer}: {found}.")
-    return content
 
 
 def categorize(

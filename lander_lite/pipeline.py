@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import platform
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 
@@ -20,22 +22,24 @@ import transformers
 
 from . import __version__
 from .awareness import AwarenessScores, score_awareness
-from .config import LanderConfig, resolve
-from .corpus import load_corpus
+from .config import LanderConfig
+from .corpus import has_split, load_corpus
 from .evaluation import evaluate, translate
 from .hooks import is_main, wait, world
-from .io import refuse_other, repair_folder, write_text
+from .io import refuse_other, write_text
+from .languages import LANGUAGE_NAMES, parse_pair
 from .layers import LayerScores, detect_layers
 from .model import load_model, model_source
 from .neurons import NeuronSets, categorize, random_neurons, xie_split
-from .prompts import check_pairs, languages_of
+from .prompts import check_pairs, languages_of, pair_rows
 from .training.distributed import own_device
 from .training.loop import finetune
 from .tuner.model import LanderModel, LanderTuningConfig, get_lander_model
 
 HELD_OUT, HELD_OUT_MOST = 5, 500  # without a test corpus: the last fifth of the rows, at most 500
 # settings on which every file of a run folder depends
-FIXED = "profile model corpus.train corpus.languages corpus.template corpus.max_length".split()
+FIXED = "profile model corpus.train corpus.languages corpus.template corpus.names".split()
+FIXED += ["corpus.max_length"]
 
 
 class Run:
@@ -46,38 +50,33 @@ class Run:
 
     def __init__(self, config: LanderConfig, folder: str | Path):
         self.config, self.folder = config, Path(folder)
+        LANGUAGE_NAMES.update(config.corpus.names)
         self.stored = (self.folder / "config.yaml").exists()
         if self.stored:
             old = LanderConfig.from_yaml(self.folder / "config.yaml")
             found, wanted = (dict(zip(FIXED, attrgetter(*FIXED)(c))) for c in (old, config))
             refuse_other(found, wanted, self.folder, "use another --output-dir", was="holds a run")
-        if is_main():
-            repair_folder(self.folder / "lander")
+        self.settled = False
 
-    def prepare(self, save: bool = True) -> None:
-        """Load and check the corpora, so that bad input fails before a model is loaded; write
-        config.yaml if the model is there too."""
+    def prepare(self) -> None:
+        """Load and check the corpora and look for the model, so that bad input fails before a model
+        is loaded."""
         c = self.config
         with self.blaming("corpus.train", "corpus.test"):
             self.train, self.test = corpora(c)
         for corpus in (self.train, self.test):
             check_pairs(corpus, c.corpus.pairs)
-        there = languages_of(self.train)
-        for language in c.corpus.languages:
-            if language not in there:
-                raise ValueError(
-                    f"corpus.languages has {language!r}, but the training corpus has "
-                    f"{', '.join(there)}"
-                )
-        if save:
+        report_rows(self.train, self.test, c.corpus.pairs)
+        if not (c.model.random_weights and c.model.architecture):
             with self.blaming("model.name_or_path"):
-                untrained = c.model.random_weights and c.model.architecture
-                on_disk = untrained or Path(model_source(c.model.name_or_path)).is_dir()
-            if not on_disk and not self.stored:
-                _ = self.base  # a hub id: only loading tells whether it is there
-            if is_main():
-                c.to_yaml(self.folder / "config.yaml")
-            wait()
+                model_source(c.model.name_or_path)
+
+    def settle(self) -> None:
+        """Write config.yaml, once, before the first file of a step: a start that failed leaves no
+        settings to the next one."""
+        if is_main() and not self.settled:
+            self.config.to_yaml(self.folder / "config.yaml")
+        self.settled = True
 
     @contextmanager
     def blaming(self, *keys: str) -> Iterator[None]:
@@ -128,6 +127,7 @@ class Run:
 
     def keep(self, content, name: str) -> Path:
         """Save a result under a name in the folder, once, whatever the number of processes."""
+        self.settle()
         if is_main():
             content.save(self.folder / name)
         wait()
@@ -140,6 +140,13 @@ class Run:
         return dict(
             max_length=c.max_length, template=c.template, too_long=c.too_long, progress=progress
         )
+
+    @property
+    def decoding(self) -> dict:
+        """How `evaluate` reads the corpus and translates."""
+        c = self.config
+        options = {"template": c.corpus.template, "too_long": c.corpus.too_long}
+        return asdict(c.evaluate) | options
 
     # ---- steps
     def detect(self) -> Path:
@@ -157,7 +164,13 @@ class Run:
         if settings["text"] == "translation":
             settings["pairs"] = corpus.pairs
         scores = score_awareness(
-            *self.base, self.train, corpus.languages, layers, **settings, **self.reading
+            *self.base,
+            self.train,
+            corpus.languages,
+            layers,
+            empty=corpus.empty,
+            **settings,
+            **self.reading,
         )
         return self.keep(scores, "scores.safetensors")
 
@@ -185,6 +198,7 @@ class Run:
         checkpoints = self.folder / "checkpoints" / f"{sets.hash()}-{c.tuning.routing}"
         data = (self.train, pairs, c.finetune)
         log = finetune(lander, tokenizer, *data, output_dir=checkpoints, template=c.corpus.template)
+        self.settle()
         lander.save_pretrained(self.folder / "lander")  # all processes give their parts
         if is_main():
             write_text(self.folder / "training.json", json.dumps(log, indent=1) + "\n")
@@ -201,8 +215,7 @@ class Run:
             start = time.time()
             chosen = self.base if name == "before" else self.tuned
             if chosen is not None:
-                how = {**asdict(c.evaluate), "template": c.corpus.template}
-                results[name] = evaluate(*chosen, self.test, c.corpus.pairs, **how)
+                results[name] = evaluate(*chosen, self.test, c.corpus.pairs, **self.decoding)
                 results[f"{name}_seconds"] = round(time.time() - start, 1)
         results |= {"profile": c.profile, "seed": c.seed, "test_rows": len(self.test)}
         versions = {"lander_lite": __version__, "python": platform.python_version()}
@@ -218,24 +231,19 @@ class Run:
 
     def translate(self, sentences: list[str], pair: str) -> list[str]:
         """Translations by the tuned model of this folder, or by the base model before tuning."""
-        c = self.config
-        return translate(
-            *(self.tuned or self.base),
-            sentences,
-            pair,
-            batch_size=c.evaluate.batch_size,
-            max_new_tokens=c.evaluate.max_new_tokens,
-            template=c.corpus.template,
-        )
+        how = self.decoding
+        del how["max_sentences"], how["bootstrap"]
+        return translate(*(self.tuned or self.base), sentences, pair, **how)
 
 
 def corpora(config: LanderConfig) -> tuple:
-    """(train, test). Without corpus.test the last fifth of the training corpus, at most 500 rows,
-    is held out as the test part."""
-    train = load_corpus(config.corpus.train, split="train")
-    if config.corpus.test:
-        return train, load_corpus(config.corpus.test, split="test")
-    source, n = config.corpus.train, len(train)
+    """(train, test). Without corpus.test, the test part of the same folder or hub id; without one,
+    the last fifth of the training corpus, at most 500 rows, is held out."""
+    c, source = config.corpus, config.corpus.train
+    train = load_corpus(source, split="train", languages=languages_in(config), empty=c.empty)
+    if c.test or has_split(source, "test"):
+        return train, load_corpus(c.test or source, split="test", empty=c.empty)
+    n = len(train)
     if n < 2:
         raise ValueError(
             f"{source} has one row: nothing to hold out; give corpus.test, or more rows"
@@ -245,18 +253,37 @@ def corpora(config: LanderConfig) -> tuple:
     return train.select(range(cut)), train.select(range(cut, n))
 
 
+def languages_in(config: LanderConfig) -> list[str]:
+    """The languages of the settings corpus.languages and corpus.pairs."""
+    of_pairs = chain.from_iterable(map(parse_pair, config.corpus.pairs))
+    return list(dict.fromkeys([*config.corpus.languages, *of_pairs]))
+
+
+def report_rows(train, test, pairs: Sequence[str]) -> None:
+    """Say how many rows serve each pair, where not all do, and warn of tested translations that are
+    in the training part too."""
+    served, seen = {}, {}
+    for pair in pairs:
+        tested = set(pair_rows(test, pair))
+        rows = pair_rows(train, pair)
+        served[pair], seen[pair] = len(rows), len(tested.intersection(rows))
+    if min(served.values()) < len(train):
+        told = ", ".join(f"{pair} {n}" for pair, n in served.items())
+        print(f"rows with both sides, of {len(train)} for training: {told}")
+    if found := ", ".join(f"{n} in {pair}" for pair, n in seen.items() if n):
+        told = f"test sentences that the training part holds with the same translation: {found}"
+        warnings.warn(f"{told}; scores on them show memory, not translation", stacklevel=3)
+
+
 def use_corpus(config: LanderConfig, source: str, given: set[str]) -> None:
     """Point `config` to another corpus: to its valid and test parts too if it is a folder with
     some, and to the languages that it has. `given`: the settings that the user set, which stay."""
-    path = resolve(source)
     config.corpus.train = source
     for part in {"test", "valid"} - {key.removeprefix("corpus.") for key in given}:
-        has_part = path is not None and path.is_dir() and any(path.glob(f"{part}.*"))
-        setattr(config.corpus, part, source if has_part else None)
+        setattr(config.corpus, part, source if has_split(source, part) else None)
     if "corpus.languages" not in given:
-        has = languages_of(load_corpus(source))
-        named = [*config.corpus.languages, *"-".join(config.corpus.pairs).split("-")]
-        config.corpus.languages = list(dict.fromkeys(lang for lang in named if lang in has))
+        has = languages_of(load_corpus(source, empty=config.corpus.empty))
+        config.corpus.languages = [x for x in languages_in(config) if x in has]
 
 
 def pair_table(results: Mapping[str, dict]) -> str:

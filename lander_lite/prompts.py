@@ -6,24 +6,19 @@ WMT; plain text is {language: sentences}. corpus.py reads both from files.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from operator import itemgetter
 
 import torch
 from datasets import Dataset
 from torch.nn.utils.rnn import pad_sequence
 
 from .blocks import unwrap
-from .io import parse_pair
+from .languages import is_pair, language_name, parse_pair
 
-_NAMES = """en English, de German, it Italian, fr French, ar Arabic, zh Chinese, af Afrikaans,
-es Spanish, ja Japanese, ru Russian, pt Portuguese, nl Dutch, pl Polish, cs Czech, ro Romanian,
-sv Swedish, da Danish, no Norwegian, fi Finnish, el Greek, tr Turkish, uk Ukrainian, he Hebrew,
-fa Persian, hi Hindi, bn Bengali, ur Urdu, ta Tamil, id Indonesian, vi Vietnamese, th Thai,
-ko Korean, sw Swahili, yo Yoruba, zu Zulu, mt Maltese, cy Welsh, ga Irish, is Icelandic,
-et Estonian, lv Latvian, lt Lithuanian, sk Slovak, sl Slovenian, hr Croatian, sr Serbian,
-bg Bulgarian, hu Hungarian, ca Catalan, eu Basque, gl Galician, ka Georgian, ne Nepali"""
-LANGUAGE_NAMES = dict(entry.split() for entry in _NAMES.split(","))
 TEMPLATE = "{source_language}: {source}\n{target_language}:"  # the target follows as " " + text
 TOO_LONG = ("cut", "refuse")
 Corpus = Dataset | Mapping[str, Sequence[str]]
@@ -40,12 +35,28 @@ def languages_of(corpus: Corpus) -> list[str]:
 
 
 def texts(corpus: Corpus, language: str) -> Sequence[str]:
-    """All sentences of one language, in order. Raises KeyError when the corpus lacks it."""
+    """All sentences of one language, in order; rows without it are left out. Raises KeyError when
+    the corpus lacks it."""
     if language not in languages_of(corpus):
         raise KeyError(f"the corpus has no {language!r}; it has {', '.join(languages_of(corpus))}")
     if isinstance(corpus, Mapping):
         return corpus[language]
-    return [row[language] for row in corpus["translation"]]
+    return [row[language] for row in corpus["translation"] if row[language]]
+
+
+def pair_rows(corpus: Dataset, pair: str, most: int | None = None) -> list[tuple[str, str]]:
+    """(source, target) of the rows that have both, or of the first `most` of these.
+
+    Raises: ValueError for a pair of which no row has both, or most = 0.
+    """
+    pieces = corpus.select_columns("translation").iter(1000)
+    sides = itemgetter(*parse_pair(pair))
+    rows = (sides(row) for piece in pieces for row in piece["translation"])
+    found = list(islice((row for row in rows if all(row)), most))
+    if not found:
+        why = "max_sentences is 0" if most == 0 else "no row has both sides"
+        raise ValueError(f"pair {pair}: no sentences, since {why}")
+    return found
 
 
 def plain_text(corpus: Corpus, language: str) -> list[str]:
@@ -73,7 +84,7 @@ def check_pairs(corpus, pairs: Sequence[str], tokenizer=None, plain: bool = Fals
     if isinstance(pairs, str):
         wanted = "a list, such as ['en-de', 'de-en']"
         raise ValueError(f"pairs must be {wanted}, not the string {pairs!r}")
-    directions = [pair for pair in pairs if not plain or "-" in pair]
+    directions = [pair for pair in pairs if not plain or is_pair(pair)]
     for language in set(pairs) - set(directions):
         plain_text(corpus, language)
     if directions and isinstance(corpus, Mapping):
@@ -84,6 +95,7 @@ def check_pairs(corpus, pairs: Sequence[str], tokenizer=None, plain: bool = Fals
         if missing := [lang for lang in parse_pair(pair) if lang not in known]:
             has = ", ".join(known)
             raise ValueError(f"pair {pair}: the corpus has no {missing[0]!r}; it has {has}")
+        pair_rows(corpus, pair, 1)
     if directions and tokenizer is not None and tokenizer.unk_token_id is not None:
         _warn_of_unknown_tokens(corpus, directions, tokenizer)
 
@@ -107,7 +119,7 @@ def prompt(
     template = template or TEMPLATE
     if "{source}" not in template:
         raise ValueError(f"the template has no {{source}}: {template!r}")
-    first, second = (LANGUAGE_NAMES.get(lang, lang) for lang in parse_pair(pair))
+    first, second = map(language_name, parse_pair(pair))
     names = {"source_language": first, "target_language": second}
     try:
         parts = [f"{template.format(source=s, **names)} {t}" for s, t in shots]
@@ -141,16 +153,26 @@ def encode(
     target_ids = tokenizer(" " + target, add_special_tokens=False)["input_ids"]
     target_ids = [*target_ids, tokenizer.eos_token_id]
     room = max_length - min(len(target_ids), max_length // 2)
-    ids = prompt_ids(tokenizer, prompt(source, pair, template, shots))
-    cut = {"cut": True} if len(ids) + len(target_ids) > max_length else {}
+    example = encode_source(tokenizer, source, pair, template=template, room=room, shots=shots)
+    ids = example["input_ids"]
+    kept = target_ids[: max_length - len(ids)]
+    cut = {"cut": True} if "cut" in example or len(kept) < len(target_ids) else {}
+    return {"input_ids": ids + kept, "labels": [-100] * len(ids) + kept, **cut}
+
+
+def encode_source(tokenizer, source: str, pair: str, *, template=None, room: int, shots=()) -> dict:
+    """A prompt as `translate` reads it: {"input_ids"}, and "cut": True if the sentence was cut at
+    its end to fit in `room` tokens. Raises: ValueError when the template alone does not fit."""
+    ids, cut = prompt_ids(tokenizer, prompt(source, pair, template, shots)), {}
     while len(ids) > room:
+        cut = {"cut": True}
         if not source:
             taken = f"the {pair} template takes {len(ids)} tokens without a sentence"
-            raise ValueError(f"max_length={max_length} leaves no room: {taken}")
-        source = source[: int(0.9 * len(source))]
+            raise ValueError(f"room for {room} tokens is too little: {taken}; raise max_length")
+        kept = min(0.9, 2 * room / len(ids))  # of a very long one at once
+        source = source[: int(kept * len(source))]
         ids = prompt_ids(tokenizer, prompt(source, pair, template, shots))
-    target_ids = target_ids[: max_length - len(ids)]
-    return {"input_ids": ids + target_ids, "labels": [-100] * len(ids) + target_ids, **cut}
+    return {"input_ids": ids, **cut}
 
 
 def cut_ids(ids: list[int], max_length: int | None) -> dict:
@@ -159,29 +181,26 @@ def cut_ids(ids: list[int], max_length: int | None) -> dict:
     return {"input_ids": kept} | ({"cut": True} if len(kept) < len(ids) else {})
 
 
-def encode_text(tokenizer, sentence: str, max_length: int) -> dict:
-    """One sentence with EOS to be learned: {"input_ids", "labels"}, equal, [length <= max_length].
-
-    The first token is learned only where the tokenizer puts BOS in front of it, for else nothing
-    predicts it. EOS goes with what is cut off.
-    """
-    example = cut_ids(prompt_ids(tokenizer, sentence) + [tokenizer.eos_token_id], max_length)
-    return example | {"labels": example["input_ids"]}
-
-
 def encode_sentences(
-    tokenizer, sentences: Iterable[str], max_length: int | None, minimum: int = 1, name="text"
+    tokenizer, sentences: Iterable[str], max_length: int | None, minimum=1, name="text", empty=None
 ) -> list[dict]:
     """Sentences to be measured, without EOS: [{"input_ids"}], with "cut": True where cut.
 
-    Raises: ValueError, with `name` and the sentence's number, for fewer than `minimum` tokens.
+    Those of fewer than `minimum` tokens are a ValueError with `name` and the sentence's number;
+    with empty="skip" they are left out, and counted in a warning.
     """
-    examples = []
+    examples, short = [], []
     for number, sentence in enumerate(sentences):
-        examples.append(cut_ids(prompt_ids(tokenizer, sentence), max_length))
-        if (found := len(examples[-1]["input_ids"])) < minimum:
-            tokens = f"has {found or 'no'} tokens, but needs {minimum}"
-            raise ValueError(f"{name}, sentence {number} {tokens}: {sentence!r}. Remove it.")
+        example = cut_ids(prompt_ids(tokenizer, sentence), max_length)
+        if (found := len(example["input_ids"])) >= minimum:
+            examples.append(example)
+            continue
+        told = f"sentence {number} has {found or 'no'} tokens, but needs {minimum}: {sentence!r}"
+        if empty != "skip":
+            raise ValueError(f"{name}, {told}. Remove it, or set corpus.empty to skip.")
+        short.append(told)
+    if short:
+        warnings.warn(f"{name}: {len(short)} left out; {short[0]}", stacklevel=4)
     return examples
 
 
@@ -191,13 +210,16 @@ def check_examples(
     """Before any work on encoded examples, {language or pair: examples}: count what was cut.
 
     A warning says how many of each group; with too_long="refuse" it is a ValueError. ValueError
-    also for an unknown too_long, and as `check_ids`.
+    also for an unknown too_long, for what the model has no positions for, and as `check_ids`.
     """
     if too_long not in TOO_LONG:
         raise ValueError(f"too_long = {too_long!r} is unknown: use {' or '.join(TOO_LONG)}")
-    counts = {}
+    counts, positions = {}, positions_of(model)
     for name, examples in groups.items():
         check_ids(model, examples, name)
+        if (longest := max((len(x["input_ids"]) for x in examples), default=0)) > positions:
+            told = f"{name}: {longest} tokens, but the model has {positions} positions"
+            raise ValueError(f"{told}; set max_length to {positions} or less")
         counts[name] = sum("cut" in example for example in examples), len(examples)
     report_cut(counts, max_length, too_long)
 
@@ -210,6 +232,12 @@ def report_cut(counts: Mapping[str, tuple[int, int]], max_length: int, too_long=
         raise ValueError(f"longer than max_length={max_length} tokens: {found}; {remedy}")
     if found:
         warnings.warn(f"cut at max_length={max_length} tokens: {found}", stacklevel=4)
+
+
+def positions_of(model) -> float:
+    """The longest input of a model in tokens; inf where its config gives none (ALiBi)."""
+    settings = unwrap(model).config.get_text_config()
+    return getattr(settings, "max_position_embeddings", None) or math.inf
 
 
 def check_ids(model, examples: Sequence[dict], name: str) -> None:

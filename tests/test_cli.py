@@ -3,7 +3,6 @@ their explorers."""
 
 import io
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ from lander_lite.cli import main
 from lander_lite.config import LanderConfig
 from lander_lite.course import notebooks as runner
 from lander_lite.course import widgets
-from lander_lite.io import replace_folder
+from lander_lite.folders import atomic_folder, tidy_if_free
 from lander_lite.layers import detect_layers
 from lander_lite.neighbours.lape import lape
 from lander_lite.neurons import NeuronSets
@@ -196,15 +195,13 @@ def test_a_save_that_was_killed_is_repaired_when_the_run_starts(tmp_path, folder
     for name, content in folders.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(content)
-    Run(LanderConfig(), tmp_path)
+    tidy_if_free(tmp_path)
     found = tmp_path / "lander" / "file"
     assert (found.read_text() if found.exists() else None) == expected
     assert not (tmp_path / ".lander.old").exists()
-    new = tmp_path / ".lander.new"  # and the next save starts from here
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir()
-    (new / "file").write_text("next")
-    replace_folder(new, tmp_path / "lander")
+    with atomic_folder(tmp_path / "lander") as new:  # and the next save starts from here
+        new.mkdir()
+        (new / "file").write_text("next")
     assert found.read_text() == "next" and [path.name for path in tmp_path.iterdir()] == ["lander"]
 
 
@@ -218,7 +215,7 @@ def test_a_save_that_was_killed_is_repaired_when_the_run_starts(tmp_path, folder
         (["run", "--set", "layers.k"], "key=value"),
         (["run", "--set", "layers.k=0"], "at least 1"),
         (["run", "--pairs", "en-de,de"], "'de' is not a translation direction"),
-        (["run", "--pairs", "en-xx"], "pair en-xx: the corpus has no 'xx'"),
+        (["run", "--pairs", "en-xx"], "no row has a sentence in 'xx'; it has en, de"),
         (["run", "--corpus", "nothing.jsonl"], "no such file or folder: nothing.jsonl"),
         (["score"], "run `lander-lite detect`"),
         (["categorize"], "run `lander-lite score`"),

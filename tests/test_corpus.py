@@ -7,7 +7,8 @@ import pytest
 import torch
 from tokenizers import processors
 
-from lander_lite.corpus import load_corpus, load_mono
+from lander_lite.corpus import has_split, load_corpus, load_mono
+from lander_lite.languages import language_name, languages_of_pair, parse_pair
 from lander_lite.prompts import (
     batches,
     check_pairs,
@@ -15,7 +16,7 @@ from lander_lite.prompts import (
     encode,
     encode_sentences,
     languages_of,
-    parse_pair,
+    pair_rows,
     prompt,
     prompt_ids,
     texts,
@@ -65,7 +66,7 @@ def test_every_format_gives_the_same_rows(formats, kind):
 def test_languages_chooses_and_requires(formats):
     assert languages_of(load_corpus(formats["jsonl"], languages=["zh", "en"])) == ["zh", "en"]
     assert set(languages_of(load_corpus(formats["texts"], languages=["zh", "en"]))) == {"zh", "en"}
-    with pytest.raises(ValueError, match=r"train\.jsonl, line 1: language 'it' is missing"):
+    with pytest.raises(ValueError, match=r"train\.jsonl: no row has a sentence in 'it'; it has en"):
         load_corpus(formats["jsonl"], languages=["en", "it"])
 
 
@@ -88,25 +89,35 @@ GOOD = json.dumps({"translation": {"en": "a", "de": "b"}})
         ("\n\n", "the file is empty"),
         (f"{GOOD}\n{{oops\n", "line 2: not valid JSON"),
         (f"{GOOD}\n\n{GOOD}\n", "line 2: not valid JSON"),
-        ("[1]\n", "line 1: expected a JSON object"),
+        ("[1]\n", "row 1: expected a JSON object"),
+        ("1\n", "line 1: expected a JSON object"),
+        ("[1, 2\n", "not valid JSON"),
         (f'{GOOD}\n{{"text": "x"}}\n', 'line 2: no "translation"'),
         ('{"translation": "x"}\n', 'line 1: no "translation"'),
         ('{"translation": {}}\n', 'line 1: no "translation"'),
         ('{"translation": 5}\n', 'line 1: no "translation"'),
         ('{"translation": {"en": ""}}\n', "line 1: the 'en' sentence is empty"),
-        (f'{GOOD}\n{GOOD}\n{{"translation": {{"en": "a"}}}}\n', "line 3: language 'de' is missing"),
         (
             f'{GOOD}\n{{"translation": {{"en": "a", "de": " "}}}}\n',
             "line 2: the 'de' sentence is empty",
         ),
         (
-            f'{GOOD}\n{{"translation": {{"en": "a", "de": null}}}}\n',
-            "line 2: the 'de' sentence is empty",
+            f'{GOOD}\n{{"translation": {{"en": "a", "de": 5}}}}\n',
+            "line 2: the 'de' sentence is not text",
         ),
         (
-            f'{GOOD}\n{{"translation": {{"en": "a", "de": "b", "it": "c"}}}}\n',
-            "line 2: language 'it' is in this row but not in the first",
+            f'{{"translation": {{"en": "{"a " * 1_000_000}", "de": "b"}}}}\n',
+            "line 1: the 'en' sentence has 2,000,000",
         ),
+        (
+            f'{GOOD}\n{{"translation": {{"en": "a\\ud800", "de": "b"}}}}\n',
+            "line 2: a text holds half a character",
+        ),
+        (
+            f'{GOOD}\n{{"translation": {{"en": "a", "de": "b"}}, "id": "\\udc00"}}\n',
+            "line 2: a text holds half",
+        ),
+        ('{"translation": {"en": null, "de": null}}\n', "there are no sentences"),
     ],
 )
 def test_bad_jsonl_names_file_and_line(tmp_path, content, expected):
@@ -154,15 +165,21 @@ def test_misaligned_text_files_are_refused(formats):
 
 def test_an_empty_line_in_text_files_is_refused(formats):
     (formats["texts"] / "train.de").write_text("\nzwei Katzen\n")
-    with pytest.raises(ValueError, match="line 1: the 'de' sentence is empty"):
+    with pytest.raises(ValueError, match="train.de.*line 1: the 'de' sentence is empty"):
         load_corpus(formats["texts"])
+    with pytest.warns(UserWarning, match="1 empty sentences count as missing, .*line 1: the 'de'"):
+        corpus = load_corpus(formats["texts"], empty="skip")
+    assert corpus["translation"][0]["de"] is None and len(corpus) == 2
+    assert pair_rows(corpus, "en-de") == [("two cats", "zwei Katzen")]
+    with pytest.raises(ValueError, match="empty = 'keep' is unknown: use refuse or skip"):
+        load_corpus(formats["texts"], empty="keep")
 
 
 def test_text_files_without_a_wanted_language_and_empty_tables_are_refused(formats, tmp_path):
     with pytest.raises(ValueError, match=r"no train\.it; it has train\.de, train\.en, train\.zh"):
         load_corpus(formats["texts"], languages=["en", "it"])
     (tmp_path / "empty.tsv").write_text("en\tde\n")
-    with pytest.raises(ValueError, match=r"empty\.tsv, line 1: there are no sentences"):
+    with pytest.raises(ValueError, match=r"empty\.tsv: there are no sentences"):
         load_corpus(tmp_path / "empty.tsv")
 
 
@@ -212,6 +229,15 @@ def test_hub_id_with_config_passes_through_and_checks_rows(monkeypatch):
         load_corpus("owner/name")
 
 
+def test_a_part_of_its_own_on_the_hub_and_in_folders(monkeypatch, formats, tmp_path):
+    monkeypatch.setattr("lander_lite.corpus.get_dataset_split_names", lambda *_: ["train", "test"])
+    assert has_split("owner/name:en-de", "test") and not has_split("owner/name", "valid")
+    assert has_split(formats["texts"], "train") and not has_split(formats["texts"], "test")
+    assert not has_split(formats["jsonl"], "test")
+    with pytest.raises(FileNotFoundError, match="a hub id is owner/name"):
+        has_split("word", "test")
+
+
 def test_mono_by_language_and_its_errors(tmp_path):
     path = write_jsonl(
         tmp_path / "mono.jsonl",
@@ -225,10 +251,59 @@ def test_mono_by_language_and_its_errors(tmp_path):
         load_mono(tmp_path / "none.jsonl")
 
 
-@pytest.mark.parametrize("pair", ["en", "en-", "-de", "en-de-fr", "en-en", "", None])
+@pytest.mark.parametrize(
+    "pair", ["en", "en-", "-de", "en-de-fr", "en-en", "zh-Hans", "en-pt-br", "", None]
+)
 def test_malformed_pairs(pair):
     with pytest.raises(ValueError, match="not a translation direction"):
         parse_pair(pair)
+
+
+@pytest.mark.parametrize(
+    "pair, source, target",
+    [
+        ("en-zh-Hans", "en", "zh-Hans"),
+        ("zh-Hans-en", "zh-Hans", "en"),
+        ("sr-Latn-RS-sr-Cyrl", "sr-Latn-RS", "sr-Cyrl"),
+        ("pt-BR-es-419", "pt-BR", "es-419"),
+        ("eng_Latn-zho_Hans", "eng_Latn", "zho_Hans"),
+        ("EN-DE", "EN", "DE"),
+    ],
+)
+def test_a_script_or_region_belongs_to_its_language(pair, source, target):
+    assert parse_pair(pair) == languages_of_pair(pair) == (source, target)
+    assert languages_of_pair(source) == (source,)
+
+
+@pytest.mark.parametrize(
+    "code, name",
+    [
+        ("zh", "Chinese"),
+        ("zh-Hans", "Chinese (Simplified)"),
+        ("zho_Hant", "Chinese (Traditional)"),
+        ("pt_BR", "Portuguese (Brazil)"),
+        ("sr-Latn-RS", "Serbian (Latin, Serbia)"),
+        ("eng_Latn", "English"),
+        ("afr", "Afrikaans"),
+        ("gsw-ZH", "Swiss German"),
+        ("bn", "Bengali"),
+        ("xx", "xx"),
+        ("no such code", "no such code"),
+    ],
+)
+def test_english_names_of_codes(code, name):
+    assert language_name(code) == name
+
+
+def test_codes_with_scripts_and_regions_from_header_to_prompt(tmp_path):
+    (tmp_path / "a.tsv").write_text("en\tzh-Hans\tpt-br\na dog\t狗\tcão\n", encoding="utf-8")
+    corpus = load_corpus(tmp_path / "a.tsv", languages=["en", "zh-hans", "pt-BR"])
+    assert languages_of(corpus) == ["en", "zh-Hans", "pt-BR"]
+    ((source, target),) = pair_rows(corpus, "zh-Hans-pt-BR")
+    expected = "Chinese (Simplified): 狗\nPortuguese (Brazil):"
+    assert prompt(source, "zh-Hans-pt-BR") == expected and target == "cão"
+    with pytest.raises(ValueError, match="pair en-zh: the corpus has no 'zh'; it has en, zh-Hans"):
+        check_pairs(corpus, ["en-zh"])
 
 
 def test_parse_and_check_pairs(corpus, tokenizer):
@@ -320,7 +395,9 @@ def test_long_examples_are_cut_on_both_sides(tokenizer, source, target):
 def test_too_little_room_and_no_eos_are_refused(tokenizer):
     import copy
 
-    with pytest.raises(ValueError, match="max_length=16 leaves no room"):
+    with pytest.raises(
+        ValueError, match="the en-de template takes .* tokens without a sentence; raise max_length"
+    ):
         encode(tokenizer, "a", "b", "en-de", max_length=16)
     without = copy.deepcopy(tokenizer)
     without.eos_token = None
@@ -377,15 +454,81 @@ def write_files(folder, **files):
 
 
 @pytest.mark.parametrize(
-    "second", ["train.en-fr.en", "train.tok.en"], ids=["two pairs", "tokenised too"]
+    "names, fault",
+    [
+        ("train.en train.de train.tok.en", r"train\.en and train\.tok\.en are both 'en'"),
+        ("train.en train.a.de train.b.de", r"train\.a\.de and train\.b\.de are both 'de'"),
+        ("train.en-de.en train.en-de.de train.en-fr.en", r"train\.en-fr\.en has no other side"),
+        ("train.en-de.en train.en-de.de train.tok.en", r"train\.tok\.en has no other side"),
+    ],
 )
-def test_a_folder_with_two_files_of_one_language_is_refused(tmp_path, second):
-    for name in ("train.en-de.en", "train.en-de.de", second):
+def test_files_that_belong_nowhere_are_named(tmp_path, names, fault):
+    for name in names.split():
         (tmp_path / name).write_text("a dog\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="train.en-de.en and .*are both 'en'"):
+    with pytest.raises(ValueError, match=fault):
         load_corpus(tmp_path)
-    (tmp_path / second).unlink()
-    assert load_corpus(tmp_path)["translation"] == [{"de": "a dog", "en": "a dog"}]
+
+
+def test_a_folder_of_pairs_gives_each_pair_its_own_rows(tmp_path):
+    files = {"en-de.en": "a dog\na cat", "en-de.de": "ein Hund\neine Katze"}
+    files |= {"en-zh-Hans.en": "a fish", "en-zh-Hans.zh-Hans": "鱼"}
+    for name, text in files.items():
+        (tmp_path / f"train.{name}").write_text(text + "\n", encoding="utf-8")
+    corpus = load_corpus(tmp_path)
+    assert pair_rows(corpus, "de-en") == [("ein Hund", "a dog"), ("eine Katze", "a cat")]
+    assert pair_rows(corpus, "en-zh-Hans") == [("a fish", "鱼")]
+    assert texts(corpus, "en") == ["a dog", "a cat", "a fish"]
+    with pytest.raises(ValueError, match="pair de-zh-Hans: no sentences, since no row has both"):
+        check_pairs(corpus, ["de-zh-Hans"])
+    only = load_corpus(tmp_path, languages=["en", "de"])
+    assert languages_of(only) == ["en", "de"]
+    (tmp_path / "train.en-de.de").write_text("ein Hund\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="misaligned.*train.en-de.de 1 lines, train.en-de.en 2"):
+        load_corpus(tmp_path)
+
+
+def test_rows_in_different_languages_serve_the_pairs_that_they_have(tmp_path):
+    rows = [
+        {"en": "a", "de": "b"},
+        {"en": "c", "fr": "d", "de": None},
+        {"en": "e", "de": "f", "fr": "g"},
+    ]
+    corpus = load_corpus(write_jsonl(tmp_path / "a.jsonl", [{"translation": row} for row in rows]))
+    assert languages_of(corpus) == ["en", "de", "fr"]
+    assert pair_rows(corpus, "en-de") == [("a", "b"), ("e", "f")]
+    assert pair_rows(corpus, "fr-en", 1) == [("d", "c")]
+    assert texts(corpus, "fr") == ["d", "g"]
+    check_pairs(corpus, ["en-de", "de-fr"])
+    chosen = load_corpus(tmp_path / "a.jsonl", languages=["de", "en"])
+    assert chosen["translation"][1] == {"de": None, "en": "c"}
+
+
+def test_faults_in_languages_that_are_not_used_do_not_matter(tmp_path):
+    rows = [{"en": "a", "de": "b", "xx": ""}, {"en": "c", "de": "d", "xx": 5}, {"xx": "only"}]
+    path = write_jsonl(tmp_path / "a.jsonl", [{"translation": row} for row in rows])
+    with pytest.raises(ValueError, match="line 1: the 'xx' sentence is empty"):
+        load_corpus(path)
+    assert load_corpus(path, languages=["en", "de"])["translation"] == [
+        {"en": "a", "de": "b"},
+        {"en": "c", "de": "d"},
+    ]
+
+
+def test_a_json_array_is_read_as_rows(tmp_path):
+    rows = [{"translation": row} for row in ROWS]
+    (tmp_path / "a.json").write_text(json.dumps(rows, indent=2), encoding="utf-8")
+    write_jsonl(tmp_path / "b.jsonl", rows)
+    assert (
+        load_corpus(tmp_path / "a.json")["translation"]
+        == load_corpus(tmp_path / "b.jsonl")["translation"]
+    )
+    (tmp_path / "a.json").write_text(
+        json.dumps([*rows, {"translation": {"en": ""}}]), encoding="utf-8"
+    )
+    with pytest.raises(
+        ValueError, match=f"a.json, row {len(rows) + 1}: the 'en' sentence is empty"
+    ):
+        load_corpus(tmp_path / "a.json")
 
 
 def test_a_log_beside_the_texts_is_no_language(tmp_path):

@@ -21,7 +21,7 @@ from lander_lite.evaluation import (
     perplexity,
     translate,
 )
-from lander_lite.prompts import prompt, prompt_ids, texts
+from lander_lite.prompts import pair_rows, prompt, prompt_ids, texts
 
 PAIRS = ["en-de", "de-en", "en-zh"]
 
@@ -295,15 +295,16 @@ def test_evaluate_refuses_before_translating(bloom, tokenizer, corpus, answers):
 
 def test_shots_come_from_the_training_part_and_never_from_the_test_set(corpus):
     test = corpus.select([0, 1])
-    shots = draw_shots(corpus, test, "en-de", 3, seed=1)
+    tested = pair_rows(test, "en-de")
+    shots = draw_shots(corpus, tested, "en-de", 3, seed=1)
     rows = {(row["en"], row["de"]) for row in corpus["translation"]}
     assert (
         set(shots) <= rows
         and len(set(shots)) == 3
         and not {s for s, _ in shots} & set(texts(test, "en"))
     )
-    assert shots == draw_shots(corpus, test, "en-de", 3, seed=1)
-    assert len({tuple(draw_shots(corpus, test, "en-de", 3, seed=seed)) for seed in range(8)}) > 1
+    assert shots == draw_shots(corpus, tested, "en-de", 3, seed=1)
+    assert len({tuple(draw_shots(corpus, tested, "en-de", 3, seed=seed)) for seed in range(8)}) > 1
 
 
 def test_shots_reach_the_prompt(bloom, tokenizer, corpus, monkeypatch):

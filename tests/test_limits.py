@@ -13,14 +13,24 @@ from lander_lite import (
     load_corpus,
     load_model,
     perplexity,
+    prompts,
     score_awareness,
     translate,
 )
 from lander_lite.cli import main
-from lander_lite.config import FinetuneConfig, data_dir
+from lander_lite.config import FinetuneConfig, LanderConfig, data_dir
 from lander_lite.neighbours.lape import activation_counts
+from lander_lite.pipeline import corpora, report_rows, use_corpus
 from lander_lite.probes.mechanics import sentence_states
-from lander_lite.prompts import check_examples, check_ids, encode, encode_text, prompt_ids
+from lander_lite.prompts import (
+    check_examples,
+    check_ids,
+    encode,
+    encode_source,
+    positions_of,
+    prompt_ids,
+)
+from lander_lite.training.loop import encode_text
 
 SHORT, LONG = "The dog sleeps .", "The dog sleeps . " * 20
 
@@ -187,3 +197,92 @@ def test_the_flag_reaches_the_steps(tmp_path, corpus, capsys):
     assert "longer than max_length=32 tokens: 2 of 4 in en-de" in capsys.readouterr().err
     with pytest.warns(UserWarning, match="cut at max_length=32"):
         main(["detect", *options])
+
+
+# ---------------------------------------------------------------- positions, one token, leakage
+@pytest.fixture(scope="module")
+def few_positions():
+    model, tokenizer = load_model("tiny-llama", random_weights=True)
+    model.config.max_position_embeddings = 48
+    return model, tokenizer
+
+
+def test_a_source_longer_than_the_positions_is_cut_and_counted(few_positions):
+    model, tokenizer = few_positions
+    assert positions_of(model) == 48
+    with pytest.warns(UserWarning, match="cut at max_length=40 tokens: 1 of 2 in en-de"):
+        long, short = translate(model, tokenizer, [LONG, SHORT], "en-de", max_new_tokens=8)
+    assert [short] == translate(model, tokenizer, [SHORT], "en-de", max_new_tokens=8)
+    read = encode_source(tokenizer, LONG, "en-de", room=40)["input_ids"]
+    kept = tokenizer.decode(read).removeprefix("English: ").split("\n")[0]
+    assert 30 < len(read) <= 40 and LONG.startswith(kept)
+    assert [long] == translate(model, tokenizer, [kept], "en-de", max_new_tokens=8)
+    with pytest.raises(ValueError, match="longer than max_length=40 tokens: 1 of 2 in en-de"):
+        translate(model, tokenizer, [LONG, SHORT], "en-de", max_new_tokens=8, too_long="refuse")
+    with pytest.raises(ValueError, match="the en-de template takes"):
+        translate(model, tokenizer, [SHORT], "en-de", max_new_tokens=48)
+
+
+@pytest.mark.parametrize("step", [detect, score, tune])
+def test_examples_longer_than_the_positions_are_refused(step, few_positions, corpus):
+    with pytest.raises(ValueError, match="tokens, but the model has 48 positions; set max_length"):
+        step(*few_positions, corpus, max_length=200)
+
+
+def test_a_huge_sentence_is_cut_in_few_steps(base, monkeypatch):
+    _, tokenizer = base
+    calls = []
+    monkeypatch.setattr(prompts, "prompt_ids", lambda *a: calls.append(1) or prompt_ids(*a))
+    found = encode(tokenizer, "The dog sleeps . " * 5000, SHORT, "en-de", max_length=64)
+    assert found["cut"] and 40 < len(found["input_ids"]) <= 64 and len(calls) < 20
+
+
+def test_sentences_of_one_token_are_named_or_left_out(base):
+    text = {"en": [SHORT, "dog", SHORT], "de": [SHORT, SHORT]}
+    with pytest.raises(ValueError, match="'en', sentence 1 has 1 tokens, but needs 2: 'dog'"):
+        score_awareness(*base, text, ["en", "de"], [1], progress=False)
+    with pytest.warns(UserWarning, match="'en': 1 left out; sentence 1 has 1 tokens"):
+        found = score_awareness(*base, text, ["en", "de"], [1], progress=False, empty="skip")
+    assert found.settings["sentences"] == {"en": 2, "de": 2}
+    with pytest.warns(UserWarning, match="the sentences: 1 left out"):
+        assert perplexity(*base, text["en"]) == pytest.approx(perplexity(*base, [SHORT]), rel=1e-5)
+
+
+def test_a_test_part_that_was_trained_on_is_counted(tmp_path, corpus):
+    part = load_corpus(write(tmp_path / "a.tsv", "en\tde\tfr\n1\t2\t3\n4\t5\t6\n7\t8\t9\n"))
+    other = load_corpus(write(tmp_path / "b.tsv", "en\tde\tfr\n1\t2\tx\n4\t5\t6\n"))
+    with pytest.warns(UserWarning, match="same translation: 2 in en-de, 1 in fr-en; scores on"):
+        report_rows(part, other, ["en-de", "fr-en"])
+
+
+def test_pairs_with_few_rows_are_counted(tmp_path, capsys):
+    lines = ['{"translation": {"en": "1", "de": "2"}}', '{"translation": {"en": "3", "fr": "4"}}']
+    path = write(tmp_path / "a.jsonl", "\n".join([*lines, lines[0]]) + "\n")
+    part = load_corpus(path)
+    other = load_corpus(write(tmp_path / "b.tsv", "en\tde\tfr\na\tb\tc\n"))
+    report_rows(part, other, ["en-de", "fr-en"])
+    assert capsys.readouterr().out == "rows with both sides, of 3 for training: en-de 2, fr-en 1\n"
+
+
+def test_the_hubs_own_test_part_is_used(monkeypatch, tmp_path):
+    asked = []
+
+    def hub(name, config, split):
+        asked.append(split)
+        return [{"translation": {"en": f"{split} a", "de": "b"}}] * 3
+
+    monkeypatch.setattr("lander_lite.corpus.load_dataset", hub)
+    monkeypatch.setattr("lander_lite.corpus.get_dataset_split_names", lambda *_: ["train", "test"])
+    settings = {"corpus.languages": "en,de", "corpus.pairs": "en-de"}
+    config = LanderConfig.from_profile("tiny-bloom", **settings)
+    config.corpus.train, config.corpus.test = "owner/name", None
+    train, test = corpora(config)
+    assert (len(train), len(test)) == (3, 3) and test["translation"][0]["en"] == "test a"
+    use_corpus(config, "owner/name", set(settings))
+    assert config.corpus.test == "owner/name" and config.corpus.valid is None
+    assert set(asked) == {"train", "test"}
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path

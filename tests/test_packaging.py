@@ -74,7 +74,9 @@ def test_locked_versions_lie_in_the_declared_ranges():
 def test_conda_environment_pins_what_the_lock_pins():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     pip = next(item for item in environment["dependencies"] if isinstance(item, dict))["pip"]
-    pins = {normal(line.split("==")[0]): line.split("==")[1] for line in pip if "==" in line}
+    pins = {
+        normal(re.split(r"\[|==", line)[0]): line.split("==")[1] for line in pip if "==" in line
+    }
     assert pins == {name: lock()[name] for name in pins}
     assert set(declared()) - {"bitsandbytes"} <= set(pins)
     assert "-c requirements.lock" in pip and "-e ." in pip

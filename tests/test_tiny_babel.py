@@ -32,7 +32,7 @@ from grammar import (  # noqa: E402
     translations,
 )
 
-from lander_lite.prompts import LANGUAGE_NAMES  # noqa: E402
+from lander_lite.languages import language_name  # noqa: E402
 
 SPLITS = ("train", "valid", "test")
 LATIN = {
@@ -458,7 +458,7 @@ def test_documents_hold_no_sentence_of_valid_or_test(rows, reading):
     pairs = [pair for _, found in reading for pair in found]
     assert len(pairs) > 10000 and set(language for language, _ in pairs) == {
         "",
-        *(LANGUAGE_NAMES[code] for code in LANGUAGES),
+        *map(language_name, LANGUAGES),
     }
     # "" is monolingual text. Two meanings may share a sentence in one language and not in English
     # (我切面包: bread, the bread), so a

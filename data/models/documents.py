@@ -11,7 +11,8 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from lander_lite.prompts import LANGUAGE_NAMES, prompt
+from lander_lite.languages import language_name
+from lander_lite.prompts import prompt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tiny_babel"))
 from build import facts, parallel  # noqa: E402
@@ -174,12 +175,7 @@ def train_tokenizer(
         for _ in range(3)
     ]
     texts += ["我，我。我？"] * 2000
-    texts += [
-        f"English:\n{name}:"
-        for code, name in LANGUAGE_NAMES.items()
-        if code in LANGUAGES
-        for _ in range(1000)
-    ]
+    texts += [f"English:\n{name}:" for name in map(language_name, LANGUAGES) for _ in range(1000)]
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=["<unk>", "<s>", EOS, "<pad>"],

@@ -10,14 +10,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..config import parse_pair
 from ..hooks import n_tokens, observe, read_mean, sites
+from ..languages import language_name
 from ..prompts import (
-    LANGUAGE_NAMES,
     check_examples,
     check_pairs,
     cut_ids,
     encode_sentences,
+    pair_rows,
     prompt,
     prompt_ids,
     texts,
@@ -84,9 +84,7 @@ def translation_prompts(
     Raises: ValueError when the corpus lacks the pair or has fewer than n x shots rows.
     """
     check_pairs(corpus, [pair])
-    source, target = parse_pair(pair)
-    rows = zip(texts(corpus, source), texts(corpus, target))
-    demonstrations = [f"{prompt(s, pair, template)} {t}" for s, t in rows]
+    demonstrations = [f"{prompt(s, pair, template)} {t}" for s, t in pair_rows(corpus, pair)]
     return _grouped(demonstrations, shots, n, seed)
 
 
@@ -98,8 +96,7 @@ def monolingual_prompts(
 
     Raises: KeyError when it lacks the language, ValueError for fewer than n x shots sentences.
     """
-    name = LANGUAGE_NAMES.get(language, language)
-    lines = [f"{name}: {sentence}" for sentence in texts(corpus, language)]
+    lines = [f"{language_name(language)}: {sentence}" for sentence in texts(corpus, language)]
     return _grouped(lines, shots, n, seed)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -26,8 +25,9 @@ from transformers import PreTrainedModel
 
 from ..blocks import decoder_blocks
 from ..evaluation import evaluate, perplexity
+from ..folders import atomic_folder
 from ..hooks import evaluation_mode, n_tokens, read
-from ..io import replace_folder, write_text
+from ..io import write_text
 from ..prompts import check_examples, texts
 from .features import calibration_prompts, encode_prompts
 
@@ -337,11 +337,11 @@ def prune_step(run, sparsity: float | None, metric: str, pattern: str | None) ->
     print(f"after   {shown(after)}", flush=True)
     report |= {"profile": c.profile, "test_sentences": min(FEW, len(run.test))}
     report |= {"before": before, "after": after}
-    new, folder = run.folder / ".pruned.new", run.folder / "pruned"
-    shutil.rmtree(new, ignore_errors=True)  # of a step that was killed
-    model.save_pretrained(new)
-    tokenizer.save_pretrained(new)
-    replace_folder(new, folder)
+    run.settle()
+    folder = run.folder / "pruned"
+    with atomic_folder(folder) as new:
+        model.save_pretrained(new)
+        tokenizer.save_pretrained(new)
     write_text(run.folder / "pruning.json", json.dumps(report, indent=1) + "\n")
     return folder
 

@@ -25,7 +25,7 @@ def load_facts(path) -> list[dict]:
     found = resolve(path)
     if found is None:
         raise FileNotFoundError(f"no such file: {path}")
-    return [_checked(row, f"{found}, line {number}") for number, row in json_rows(found)]
+    return [_checked(row, place) for place, row in json_rows(found)]
 
 
 def _checked(fact: Mapping, where: str) -> Mapping:

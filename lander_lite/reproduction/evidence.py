@@ -11,10 +11,12 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from datasets import Dataset
 
-from ..config import LanderConfig, parse_pair
+from ..config import LanderConfig
 from ..corpus import load_corpus
 from ..io import write_text
+from ..prompts import pair_rows
 from .methods import METHODS
 from .results import load_hypotheses, load_results
 from .statistics import bleu_rows, mean_interval, paired_bootstrap, with_interval
@@ -216,13 +218,13 @@ class Study:
 
     def _reference(self, pair: str) -> list[str]:
         if pair not in self._references:
-            self._references[pair] = [row[parse_pair(pair)[1]] for row in self._test]
+            self._references[pair] = [target for _, target in pair_rows(self._test, pair)]
         return self._references[pair]
 
     @cached_property
-    def _test(self) -> list[dict]:
+    def _test(self) -> Dataset:
         config = LanderConfig.from_profile(self.runs("main")[0]["profile"])
-        return load_corpus(config.corpus.test, split="test")["translation"]
+        return load_corpus(config.corpus.test, split="test")
 
     def _hash(self, seeds: dict[str, list[int]]) -> str:
         digest = hashlib.sha256(str(self.resamples).encode())

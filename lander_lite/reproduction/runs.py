@@ -21,7 +21,7 @@ from ..neighbours.pruning import prune
 from ..neurons import NeuronSets
 from ..probes.knowledge import per_language_perplexity
 from ..probes.mechanics import alignment, weight_change
-from ..prompts import texts
+from ..prompts import pair_rows
 from ..training.loop import finetune
 from .baselines import count_trainable
 from .lab import Lab
@@ -203,7 +203,7 @@ def _measures(lab: Lab, spec: Spec, model, sets: NeuronSets) -> dict:
 def _mechanics(lab: Lab, model, sets: NeuronSets, language: str) -> dict:
     """How far the weights of the language's neurons moved, and how alike its sentences and English
     ones look, layer by layer."""
-    english, foreign = (texts(lab.test, x)[:ALIGNED] for x in ("en", language))
+    english, foreign = zip(*pair_rows(lab.test, f"en-{language}", ALIGNED))
     return {
         "weight_change": weight_change(lab.base, model, sets, language),
         "alignment": alignment(model, lab.tokenizer, english, foreign),

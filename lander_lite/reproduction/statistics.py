@@ -11,7 +11,7 @@ from sacrebleu.metrics import BLEU
 from scipy import stats
 
 from ..config import parse_pair
-from ..evaluation import bleu_counts, bleu_of_sums
+from ..evaluation import bleu_counts, bleu_of_sums, bleu_tokenizer
 
 
 # ---------------------------------------------------------------- two systems on one test set
@@ -28,7 +28,7 @@ def bleu_rows(pair: str, hypotheses: Sequence[str], references: Sequence[str]) -
             f"{pair}: {len(hypotheses)} hypotheses for {len(references)} references; there must "
             f"be one each"
         )
-    tokenizer = "zh" if parse_pair(pair)[1].startswith("zh") else "13a"
+    tokenizer = bleu_tokenizer(parse_pair(pair)[1])
     return bleu_counts(BLEU(tokenize=tokenizer), hypotheses, references)
 
 

@@ -13,15 +13,19 @@ import contextlib
 import math
 import multiprocessing
 import os
+import signal
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from ..config import LanderConfig
+from ..folders import in_use
 from .analyses import analyse
 from .lab import Lab
 from .methods import METHODS
@@ -62,17 +66,18 @@ def study(
     needed = list(dict.fromkeys((spec.grid, spec.method) for spec in without_rate))
     sentences = {"grid": valid_sentences, "test": test_sentences}
     deadline = time.time() + 3600 * hours if hours else None
-    lab = Lab(config, Path(output_dir))  # writes the scores that every process reads
-    with workers(lab, jobs) as perform_all:
-        options = {"resume": resume, "deadline": deadline}
-        do = partial(perform, lab=lab, sentences=sentences, perform_all=perform_all, **options)
-        trials = do(grid_specs(needed, grid), {}, later=specs)
-        if len(trials) < len(needed) * len(grid):
-            return []
-        results = do(specs, choose(needed, trials))
-    if {"analysis", "all"} & set(kinds) and not (deadline and time.time() > deadline):
-        analyse(lab)
-    return results
+    with in_use(output_dir):
+        lab = Lab(config, Path(output_dir))  # writes the scores that every process reads
+        with workers(lab, jobs) as perform_all:
+            options = {"resume": resume, "deadline": deadline}
+            do = partial(perform, lab=lab, sentences=sentences, perform_all=perform_all, **options)
+            trials = do(grid_specs(needed, grid), {}, later=specs)
+            if len(trials) < len(needed) * len(grid):
+                return []
+            results = do(specs, choose(needed, trials))
+        if {"analysis", "all"} & set(kinds) and not (deadline and time.time() > deadline):
+            analyse(lab)
+        return results
 
 
 def choose(
@@ -144,13 +149,14 @@ def perform(
 @contextlib.contextmanager
 def workers(lab: Lab, jobs: int):
     """A function tasks -> iterator of (spec, result), as they finish. One job runs in this
-    process."""
+    process; several end with it, however it ends."""
     if jobs == 1:
         yield lambda tasks: ((task[0], run(lab, *task)) for task in tasks)
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
+    alive, held = multiprocessing.Pipe(duplex=False)  # the kernel closes `held` for a dead process
     pool = ProcessPoolExecutor(
-        jobs, multiprocessing.get_context("spawn"), _start, (lab.config, lab.folder, threads)
+        jobs, multiprocessing.get_context("spawn"), _start, (alive, lab.config, lab.folder, threads)
     )
 
     def perform_all(tasks):
@@ -158,20 +164,37 @@ def workers(lab: Lab, jobs: int):
         try:
             for done in as_completed(futures):
                 yield futures[done], done.result()
+        except BrokenProcessPool as error:
+            raise ChildProcessError(
+                "a process of the study ended in the middle of a run: out of memory, or killed; "
+                "finished runs are kept, and the same command goes on (fewer --jobs need less)"
+            ) from error
         finally:
             for future in futures:
                 future.cancel()
 
     try:
         yield perform_all
-    finally:  # an error in one run, or Ctrl-C, does not start the others
+    except KeyboardInterrupt:  # Ctrl-C or SIGTERM; runs have checkpoints
+        held.close()
+        raise
+    finally:  # an error in one run does not start the others
         pool.shutdown(cancel_futures=True)
+        held.close()
 
 
-def _start(config, folder, threads):
+def _start(alive, config, folder, threads):
     global _lab
+    threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C too
     torch.set_num_threads(threads)
     _lab = Lab(config, folder)
+
+
+def _end_with_parent(alive):
+    with contextlib.suppress(EOFError, OSError):
+        alive.recv()  # nothing is ever sent: it ends when the other end is closed
+    os._exit(1)
 
 
 def _work(*task):

@@ -9,7 +9,7 @@ from itertools import chain, cycle, islice
 from torch.utils.data import Sampler
 from transformers import Trainer
 
-from ..prompts import collate, encode, parse_pair
+from ..prompts import collate, encode, pair_rows
 
 
 class PairGroupedSampler(Sampler[int]):
@@ -66,10 +66,9 @@ def pair_examples(tokenizer, corpus, pairs: Sequence[str], **options) -> list[di
     """Encode every row of a parallel corpus in every direction; each example names its "pair".
     options: `corpus.encode`'s template and max_length."""
     return [
-        encode(tokenizer, *(row[language] for language in parse_pair(pair)), pair, **options)
-        | {"pair": pair}
+        encode(tokenizer, *row, pair, **options) | {"pair": pair}
         for pair in pairs
-        for row in corpus["translation"]
+        for row in pair_rows(corpus, pair)
     ]
 
 

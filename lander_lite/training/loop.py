@@ -20,9 +20,19 @@ from torch.optim import AdamW
 from tqdm.auto import tqdm
 
 from ..blocks import input_device, unwrap
-from ..config import FinetuneConfig, parse_pair
+from ..config import FinetuneConfig
 from ..hooks import add_up, free_memory, own_part, world
-from ..prompts import check_examples, check_pairs, collate, encode, encode_text, plain_text
+from ..languages import is_pair
+from ..prompts import (
+    check_examples,
+    check_pairs,
+    collate,
+    cut_ids,
+    encode,
+    pair_rows,
+    plain_text,
+    prompt_ids,
+)
 from .checkpoints import latest_checkpoint, load_checkpoint, run_identity, save_checkpoint
 from .distributed import distribute, start, unsharded
 from .kl import Teacher, encode_plain
@@ -260,16 +270,24 @@ def mean_over_processes(loss: torch.Tensor) -> float:
 # ------------------------ data: functions of (seed, pair, count) alone, so resuming needs no replay
 def pair_data(tokenizer, corpus, pair: str, config: FinetuneConfig, template) -> list[dict]:
     """The encoded rows that serve a pair or a language, the same for every method of a seed."""
-    plain = None if "-" in pair else plain_text(corpus, pair)
-    n = len(plain or corpus)
-    order = torch.randperm(n, generator=generator(config.seed, pair, "rows"))
-    rows = order[: config.rows_per_pair].tolist()
+    plain = not is_pair(pair)
+    rows = plain_text(corpus, pair) if plain else pair_rows(corpus, pair)
+    order = torch.randperm(len(rows), generator=generator(config.seed, pair, "rows"))
+    chosen = [rows[row] for row in order[: config.rows_per_pair].tolist()]
     if plain:
-        return [encode_text(tokenizer, plain[row], config.max_length) for row in rows]
-    source, target = parse_pair(pair)
+        return [encode_text(tokenizer, sentence, config.max_length) for sentence in chosen]
     options = {"template": template, "max_length": config.max_length}
-    texts = corpus.select(rows)["translation"]
-    return [encode(tokenizer, text[source], text[target], pair, **options) for text in texts]
+    return [encode(tokenizer, *both, pair, **options) for both in chosen]
+
+
+def encode_text(tokenizer, sentence: str, max_length: int) -> dict:
+    """One sentence with EOS to be learned: {"input_ids", "labels"}, equal, [length <= max_length].
+
+    The first token is learned only where the tokenizer puts BOS in front of it, for else nothing
+    predicts it. EOS goes with what is cut off.
+    """
+    example = cut_ids(prompt_ids(tokenizer, sentence) + [tokenizer.eos_token_id], max_length)
+    return example | {"labels": example["input_ids"]}
 
 
 def chosen_rows(n: int, config: FinetuneConfig, pair: str, count: int) -> list[int]:

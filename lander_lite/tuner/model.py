@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +19,9 @@ from torch import nn
 
 from ..blocks import feed_forwards, fingerprint
 from ..config import languages_of_pair
+from ..folders import atomic_folder, repair_folder
 from ..hooks import is_main
-from ..io import open_tensors, repair_folder, replace_folder
+from ..io import open_tensors
 from ..training.distributed import unsharded
 from .config import SETS, LanderTuningConfig
 from .layer import LanderLayer
@@ -161,15 +161,12 @@ class LanderModel(PeftModelForCausalLM):
         if not is_main():
             return
         options = {"save_embedding_layers": False, "state_dict": tuned, **options}
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place:
-            new = Path(place) / folder.name
+        with atomic_folder(folder) as new:
             super().save_pretrained(new, **options)
             for path in folder.iterdir() if folder.is_dir() else ():
                 if not (new / path.name).exists():
                     copy = shutil.copytree if path.is_dir() else shutil.copy2
                     copy(path, new / path.name)
-            replace_folder(new, folder)
 
     @classmethod
     def from_pretrained(cls, model: nn.Module, model_id: str | os.PathLike, adapter_name="default",

@@ -15,11 +15,10 @@ import torch
 from sacrebleu.metrics import BLEU
 from torch import Tensor
 
-from ...config import parse_pair
 from ...evaluation import bleu_of_sums, translate
 from ...probes.gates import constant_gate, gate_values
 from ...probes.tokens import CLASSES, token_classes
-from ...prompts import prompt_ids, texts
+from ...prompts import pair_rows, prompt_ids
 from ...training.loop import finetune
 from ..lab import Lab
 from ..methods import METHODS
@@ -106,11 +105,11 @@ def gate_table(lander, lab: Lab) -> tuple[Tensor, Tensor]:
     without_bos = tokenizer("a", add_special_tokens=False)["input_ids"]
     bos = len(prompt_ids(tokenizer, "a")) - len(without_bos)
     for pair in lab.config.corpus.pairs:
-        sources, targets = (texts(part, language) for language in parse_pair(pair))
-        values, _, is_target = gate_values(lander, tokenizer, list(zip(sources, targets)), pair)
+        rows = pair_rows(part, pair)
+        values, _, is_target = gate_values(lander, tokenizer, rows, pair)
         classes = torch.full(is_target.shape, -1)  # of the prompt, and of EOS
-        rows = token_classes(tokenizer, [f" {target}" for target in targets])
-        classes[is_target] = torch.tensor([x for row in rows for x in [*row[bos:], -1]])
+        found = token_classes(tokenizer, [f" {target}" for _, target in rows])
+        classes[is_target] = torch.tensor([x for row in found for x in [*row[bos:], -1]])
         members = [torch.ones_like(is_target), ~is_target, is_target]
         members += [classes == number for number in range(len(CLASSES))]
         means.append(torch.stack([values[:, member].mean(dim=1) for member in members], dim=1))
@@ -138,13 +137,12 @@ def moves(pairs: list[str], before: Tensor, after: Tensor, deviations: Tensor) -
 def translated(lander, lab: Lab, corpus, pair: str, gate: Tensor | None) -> np.ndarray:
     """`bleu_rows` of the translations of a corpus, with the layers' gates held at `gate` [layer],
     or free."""
-    source, target = parse_pair(pair)
+    sources, targets = zip(*pair_rows(corpus, pair))
     lander.set_pair(pair)
     with nullcontext() if gate is None else constant_gate(lander, gate.tolist()):
-        output = translate(
-            lander, lab.tokenizer, texts(corpus, source), pair, template=lab.config.corpus.template
-        )
-    return bleu_rows(pair, output, texts(corpus, target))
+        template = lab.config.corpus.template
+        output = translate(lander, lab.tokenizer, sources, pair, template=template)
+    return bleu_rows(pair, output, targets)
 
 
 def mean_bleu(by_pair: dict[str, list[np.ndarray]]) -> Tensor:
