@@ -55,7 +55,7 @@ FLAGS = """
 --hours      study: start no run after so many hours; the same command goes on
 --jobs       study: runs side by side; they share the CPU's threads
 --fast       study: ten minutes, not hours; only shows that it works
---resume     study: keep finished runs (the default)
+--resume     run, finetune, study: go on from checkpoints and finished runs (the default)
 """
 ANSWERED = (  # with one line, no traceback
     ValueError,
@@ -92,10 +92,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("step", metavar="STEP", help="one of the steps above")
     lists = {"profiles": ", ".join(profiles()), "kinds": ", ".join(KINDS.split())}
-    flags = ["-h", "--help"]
+    flags, used_by = ["-h", "--help"], {}
     for line in FLAGS.strip().splitlines():
         flag, meaning = line.split(maxsplit=1)
         flags.append(flag)
+        used_by[flag] = [step for step in meaning.partition(":")[0].split(", ") if step in STEPS]
         parser.add_argument(flag, help=meaning.format(**lists), **OPTIONS.get(flag, {}))
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -110,6 +111,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if known.step not in STEPS:
         near = nearest(known.step, STEPS)
         raise ValueError(f"unknown step {known.step!r}{near}; steps: {', '.join(STEPS)}")
+    for argument in arguments:
+        flag = argument.partition("=")[0].replace("--no-", "--")
+        if (steps := used_by.get(flag)) and known.step not in steps:
+            raise ValueError(f"{known.step} has no {flag}: that is for {', '.join(steps)}")
     if known.profile and known.config:
         raise ValueError("--profile and --config exclude each other")
     return known
@@ -205,7 +210,7 @@ def pipeline_step(config: LanderConfig, folder: Path, options: argparse.Namespac
     from .pipeline import Run
 
     with in_use(folder):
-        run, step = Run(config, folder), options.step
+        run, step = Run(config, folder, options.resume), options.step
         run.prepare()
         if step == "run":
             *before, finetune = ORDER

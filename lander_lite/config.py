@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from .io import write_text
-from .languages import languages_of_pair, parse_pair
+from .languages import check_template, languages_of_pair, parse_pair
 
 __all__ = ["LanderConfig", "data_dir", "languages_of_pair", "parse_pair", "resolve"]
 PACKAGE = Path(__file__).parent
@@ -26,13 +26,19 @@ ROUTINGS = ("none", "literal", "corrected", "learned")
 DEFAULT_ROUTING = "learned"  # the base model, until it is trained
 LARGEST = 2**63 - 1  # of a tensor's sizes and a generator's seed
 COUNT = (lambda value: 1 <= value <= LARGEST, "must be at least 1, and below 2^63")
+BATCH = (lambda value: 1 <= value <= 65_536, "must be at least 1 and at most 65,536")
 NATURAL = (lambda value: 0 <= value <= LARGEST, "must be at least 0, and below 2^63")
 RANGES = {  # {setting: (its rule, what a message says)}; COUNT is that of other whole numbers
     "epsilon": (lambda value: 0 < value < 1, "must lie in 0..1, both excluded"),
     "warmup": (lambda value: 0 <= value < 1, "is a share of the updates: 0 <= warmup < 1"),
     "learning_rate": (lambda value: 0 < value < math.inf, "must be positive and finite"),
     **dict.fromkeys(("kl_weight", "weight_decay", "max_grad_norm"), NATURAL),
-    **dict.fromkeys(("seed", "bootstrap", "save_every"), NATURAL),
+    "bootstrap": (
+        lambda value: 0 <= value <= 1_000_000,
+        "must be at least 0 and at most 1,000,000",
+    ),
+    **dict.fromkeys(("seed", "save_every"), NATURAL),
+    **dict.fromkeys(("batch_size", "accumulation"), BATCH),
 }
 
 
@@ -212,7 +218,7 @@ class LanderConfig(Section):
         path, config = Path(path), cls()
         try:
             values = yaml.load(path.read_text(encoding="utf-8"), OnceLoader) or {}
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not valid YAML: {error}") from error
         if not isinstance(values, dict):
             kind = type(values).__name__
@@ -237,6 +243,11 @@ class LanderConfig(Section):
             raise ValueError(f"profile = {shown(self.profile)}: a name, not a path")
         for pair in self.corpus.pairs:
             parse_pair(pair)
+        if self.corpus.template:
+            check_template(self.corpus.template)
+        for code, name in self.corpus.names.items():
+            if not isinstance(name, str):
+                raise ValueError(f"corpus.names.{code} = {shown(name)}: expected a name")
         if self.model.load_in_4bit and self.model.load_in_8bit:
             raise ValueError("model.load_in_4bit and model.load_in_8bit exclude each other")
         k, n = self.layers.k, self.model.architecture.get("num_hidden_layers", float("inf"))
@@ -329,6 +340,9 @@ def resolve(name) -> Path | None:
         raise FileNotFoundError(
             f"no such file or folder: {text} (looked in {Path.cwd()} and in the packaged data)"
         )
+    if str(path.parent) != "." and path.parent.is_dir():
+        known = "give what exists, a profile of a model, or a hub id"
+        raise FileNotFoundError(f"no {text}, although {path.parent}/ exists here: {known}")
     return None
 
 

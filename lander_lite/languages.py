@@ -40,6 +40,21 @@ def language_name(code: str) -> str:
     return LANGUAGE_NAMES.get(code) or _name(code)
 
 
+@cache
+def check_template(template: str) -> None:
+    """ValueError for a template that `prompts.prompt` can't fill, or without a place for the
+    sentence."""
+    fields = {"source": "\0", "source_language": "a", "target_language": "b"}
+    try:
+        filled = template.format(**fields)
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
+        fault = f"unknown field {error}" if isinstance(error, KeyError) else error
+        takes = ", ".join(fields)
+        raise ValueError(f"the template {template!r}: {fault}; it takes {takes}") from error
+    if "\0" not in filled:
+        raise ValueError(f"the template has no {{source}}: {template!r}")
+
+
 def parse_pair(pair: str) -> tuple[str, str]:
     """("en", "de") of "en-de", ("en", "zh-Hans") of "en-zh-Hans": a script or region, which has
     capitals, belongs to the language before it. Raises ValueError for no two different languages.

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from .blocks import feed_forwards
-from .config import LanderConfig, ModelConfig, data_dir, profiles, resolve
+from .config import LanderConfig, ModelConfig, data_dir, nearest, profiles, resolve
 
 # model types whose files need code of their own: function(source, revision, **options)
 LOADERS = {"baichuan": "lander_lite.scale.baichuan:load_baichuan"}
@@ -60,14 +60,23 @@ def load_model(
     }
     given = {key: value for key, value in given.items() if value not in (None, False)}
     wanted = replace(_settings(str(name)), **given)
+    return load_configured(wanted)
+
+
+def load_configured(settings: ModelConfig) -> tuple[transformers.PreTrainedModel, Any]:
+    """`load_model` by a config's section `model`."""
+    wanted = replace(settings, dtype=_dtype(settings))
     if wanted.load_in_4bit and wanted.load_in_8bit:
         raise ValueError("load_in_4bit and load_in_8bit exclude each other: choose one.")
-    source, wanted.dtype = wanted.name_or_path, _dtype(wanted)
+    if "cuda" in str(wanted.device_map) and not torch.cuda.is_available():
+        raise ValueError(f"device_map = {wanted.device_map!r}: torch sees no CUDA GPU here.")
+    source = wanted.name_or_path
     options = {"revision": wanted.revision, "trust_remote_code": wanted.trust_remote_code}
-    if not (wanted.random_weights and wanted.architecture):
+    if not (wanted.random_weights and "model_type" in wanted.architecture):
         source = model_source(source)
     if wanted.random_weights:
-        model = random_model(source, wanted.architecture, wanted.dtype, options)
+        local = options | {"local_files_only": True}  # nothing is downloaded
+        model = random_model(source, wanted.architecture, wanted.dtype, local)
         tokenizer = _any_tokenizer(source, options)
     else:
         with _no_bar_if_small(source):
@@ -154,13 +163,28 @@ def _no_bar_if_small(folder: str) -> Iterator[None]:
 def random_model(
     source: str, architecture: dict, dtype: str | torch.dtype, options: dict
 ) -> transformers.PreTrainedModel:
-    """An untrained model (seed 0) of `architecture`, model_type and sizes; if {}, of the config in
-    `source`. options: revision and trust_remote_code, as in transformers."""
-    sizes = dict(architecture or {})
-    if "model_type" in sizes:
-        config = AutoConfig.for_model(sizes.pop("model_type"), **sizes)
+    """An untrained model (seed 0) of `architecture`, model_type and sizes; without a model_type, of
+    the config in `source` with these sizes. options: revision and trust_remote_code, as in
+    transformers. Raises: ValueError for a size that this type lacks; FileNotFoundError."""
+    sizes = dict(architecture)
+    kind = sizes.pop("model_type", None)
+    if kind and kind not in CONFIG_MAPPING:
+        near = nearest(kind, CONFIG_MAPPING)
+        raise ValueError(f"model.architecture.model_type = {kind!r} is unknown{near}")
+    try:
+        load = AutoConfig.from_pretrained
+        usual = AutoConfig.for_model(kind) if kind else load(source, **options)
+    except OSError as error:
+        needs = "random weights need sizes: set model.architecture.model_type and its sizes"
+        raise FileNotFoundError(f"{source} is not on this machine, and {needs}") from error
+    if unknown := [key for key in sizes if not hasattr(usual, key)]:
+        near = nearest(unknown[0], usual.to_dict())
+        told = f"a model of type {usual.model_type} has no {unknown[0]!r}{near}"
+        raise ValueError(f"model.architecture: {told}")
+    if kind:
+        config = AutoConfig.for_model(kind, **sizes)
     else:
-        config = AutoConfig.from_pretrained(source, **options)
+        config = AutoConfig.from_pretrained(source, **sizes, **options)
     chosen = {"dtype": torch.float32 if dtype == "auto" else dtype}
     chosen["trust_remote_code"] = options["trust_remote_code"]
     with torch.random.fork_rng(devices=[]):
@@ -179,14 +203,9 @@ def _any_tokenizer(source: str, options: dict):
 
 def model_source(name: str) -> str:
     """A folder that exists, or a hub id; FileNotFoundError for what must be a mistyped folder."""
-    folder, parent = resolve(name), Path(name).parent
+    folder = resolve(name)
     if folder and not (folder / "config.json").is_file():
         raise FileNotFoundError(
             f"{folder} holds no config.json: it is not the folder of a transformers model."
-        )
-    if not folder and str(parent) != "." and parent.is_dir():
-        raise FileNotFoundError(
-            f"no folder {name}, although {parent}/ exists here: give an existing folder, a "
-            f"profile or a hub id."
         )
     return str(folder or name)

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import chain
 from operator import attrgetter
@@ -29,10 +29,11 @@ from .hooks import is_main, wait, world
 from .io import refuse_other, write_text
 from .languages import LANGUAGE_NAMES, parse_pair
 from .layers import LayerScores, detect_layers
-from .model import load_model, model_source
+from .model import load_configured, model_source
 from .neurons import NeuronSets, categorize, random_neurons, xie_split
 from .prompts import check_pairs, languages_of, pair_rows
 from .training.distributed import own_device
+from .training.kl import kl_texts
 from .training.loop import finetune
 from .tuner.model import LanderModel, LanderTuningConfig, get_lander_model
 
@@ -48,8 +49,8 @@ class Run:
     Raises ValueError when the folder holds a run with another model or corpus: its files would not
     fit together."""
 
-    def __init__(self, config: LanderConfig, folder: str | Path):
-        self.config, self.folder = config, Path(folder)
+    def __init__(self, config: LanderConfig, folder: str | Path, resume: bool = True):
+        self.config, self.folder, self.resume = config, Path(folder), resume
         LANGUAGE_NAMES.update(config.corpus.names)
         self.stored = (self.folder / "config.yaml").exists()
         if self.stored:
@@ -93,14 +94,10 @@ class Run:
     def base(self) -> tuple:
         """(model, tokenizer), untuned."""
         torch.manual_seed(self.config.seed)
-        options = asdict(self.config.model)
-        name, _ = options.pop("name_or_path"), options.pop("architecture")
-        if world() > 1:  # each process holds a model of its own
-            options["device_map"] = own_device()
-        if name == LanderConfig.from_profile(self.config.profile).model.name_or_path:
-            name = self.config.profile  # the profile knows the sizes too, for random weights
+        # each of several processes holds a model of its own
+        here = {"device_map": own_device()} if world() > 1 else {}
         with self.blaming("model.name_or_path"):
-            return load_model(name, **options)
+            return load_configured(replace(self.config.model, **here))
 
     def take_base(self) -> tuple:
         """(model, tokenizer) to be changed in place: the next use of `base` loads them again."""
@@ -196,8 +193,10 @@ class Run:
         lander.set_pair(pairs[0]).print_trainable_parameters()
         # named after what is tuned: checkpoints of other neurons may have the same shapes
         checkpoints = self.folder / "checkpoints" / f"{sets.hash()}-{c.tuning.routing}"
-        data = (self.train, pairs, c.finetune)
-        log = finetune(lander, tokenizer, *data, output_dir=checkpoints, template=c.corpus.template)
+        how = {"output_dir": checkpoints, "resume": self.resume, "template": c.corpus.template}
+        if c.finetune.kl_weight:
+            how["kl_texts"] = kl_texts(self.train, c.corpus.languages)
+        log = finetune(lander, tokenizer, self.train, pairs, c.finetune, **how)
         self.settle()
         lander.save_pretrained(self.folder / "lander")  # all processes give their parts
         if is_main():

@@ -17,7 +17,7 @@ from datasets import Dataset
 from torch.nn.utils.rnn import pad_sequence
 
 from .blocks import unwrap
-from .languages import is_pair, language_name, parse_pair
+from .languages import check_template, is_pair, language_name, parse_pair
 
 TEMPLATE = "{source_language}: {source}\n{target_language}:"  # the target follows as " " + text
 TOO_LONG = ("cut", "refuse")
@@ -117,16 +117,11 @@ def prompt(
 ) -> str:
     """The prompt up to and including "German:", after `shots`, (source, target) examples."""
     template = template or TEMPLATE
-    if "{source}" not in template:
-        raise ValueError(f"the template has no {{source}}: {template!r}")
+    check_template(template)
     first, second = map(language_name, parse_pair(pair))
     names = {"source_language": first, "target_language": second}
-    try:
-        parts = [f"{template.format(source=s, **names)} {t}" for s, t in shots]
-        return "\n".join([*parts, template.format(source=source, **names)])
-    except (KeyError, IndexError) as error:
-        fields = "source, source_language, target_language"
-        raise ValueError(f"the template has an unknown field {error}; it takes {fields}") from error
+    parts = [f"{template.format(source=s, **names)} {t}" for s, t in shots]
+    return "\n".join([*parts, template.format(source=source, **names)])
 
 
 def prompt_ids(tokenizer, text: str) -> list[int]:

@@ -227,6 +227,15 @@ def test_a_save_that_was_killed_is_repaired_when_the_run_starts(tmp_path, folder
         (["study", "--seeds", "-1"], "--seeds -1 must be at least 1"),
         (["study", "--hours", "nan"], "--hours nan must be a positive number"),
         (["translate", "--pairs", "en-xx"], "no language 'xx' is known; add it to corpus.lang"),
+        (["translate", "--jobs=2"], "translate has no --jobs: that is for study"),
+        (["score", "--no-resume"], "score has no --resume: that is for run, finetune, study"),
+        (["run", "--set", "corpus.template={source} {x}"], "unknown field 'x'; it takes source, "),
+        (["run", "--set", "corpus.template={source:d}"], "Unknown format code 'd'"),
+        (["run", "--set", "corpus.names.en=5"], "corpus.names.en = 5: expected a name"),
+        (["run", "--set", "finetune.batch_size=1e12"], "finetune.batch_size = 1000000000000 must"),
+        (["run", "--corpus", "folder/none"], "no folder/none, although folder/ exists here"),
+        (["run", "--config", "digits.yaml"], "digits.yaml is not valid YAML"),
+        (["run", "--corpus", "x" * 5000 + ".jsonl"], "File name too long"),
         (["run", "--output-dir", "file"], "file"),
         (["run", "--config", "folder"], "folder"),
         (["run", "--config", "deep.yaml"], "deep.yaml is not valid YAML"),
@@ -239,13 +248,30 @@ def test_wrong_input_is_one_clear_line_and_exit_code_2(
     Path("file").write_text("no folder")
     Path("folder").mkdir()
     Path("deep.yaml").write_text("[" * 5000)
+    Path("digits.yaml").write_text("seed: " + "1" * 5000)
     monkeypatch.setattr(
-        "lander_lite.pipeline.load_model",
+        "lander_lite.pipeline.load_configured",
         lambda *_, **__: pytest.fail("loaded a model before the check"),
     )
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("lander-lite: error: ") and error.count("\n") == 1 and expected in error
+
+
+def test_finetune_starts_anew_where_it_is_told_to(world, capsys):
+    settings, folder = world
+    assert main(["run", *settings, "--set", "finetune.save_every=1"]) == 0
+    other = [*settings, "--set", "finetune.learning_rate=0.5"]
+    assert main(["finetune", *other]) == 2
+    assert "--no-resume" in capsys.readouterr().err
+    assert main(["finetune", *other, "--no-resume"]) == 0
+
+
+def test_kl_to_the_base_model_works_from_the_command_line(world, capsys):
+    settings, folder = world
+    assert main(["run", *settings, "--set", "finetune.kl_weight=0.5"]) == 0
+    log = json.loads((folder / "training.json").read_text())
+    assert len(log["kl"]) == 2 and log["kl"][0] == pytest.approx(0, abs=1e-4)
 
 
 def test_one_line_comes_out_for_each_line_in(world, monkeypatch, capsys):

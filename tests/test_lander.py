@@ -13,6 +13,7 @@ from conftest import SIZES, random_model
 from lander_helpers import LAYERS, disturb, inputs, logits, make_sets, quick, same, state, tuned
 from peft import PeftModel
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import BloomConfig
 
 from lander_lite.blocks import feed_forwards, fingerprint
@@ -519,3 +520,16 @@ def test_slices_in_float32_of_a_bfloat16_model(bloom):
         lander
     ).dtype == torch.bfloat16
     assert disturb(lander).merge_and_unload().dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_saved_model_with_numbers_that_are_not_finite_is_refused(bloom, tmp_path, value):
+    base = copy.deepcopy(bloom)
+    wrap(bloom, make_sets(bloom)).save_pretrained(tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    tensors = load_file(path)
+    name = next(name for name, tensor in tensors.items() if tensor.numel())
+    tensors[name].flatten()[0] = value
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="safetensors: .* holds numbers that are not finite"):
+        LanderModel.from_pretrained(base, tmp_path)

@@ -1,9 +1,12 @@
 """Loading, and one view of every architecture's blocks and feed-forward networks."""
 
 import pkgutil
+import socket
 import types
+from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub
 import peft
 import pytest
 import torch
@@ -13,8 +16,8 @@ from torch import nn
 
 import lander_lite
 from lander_lite.blocks import decoder_blocks, feed_forwards, fingerprint, input_device, unwrap
-from lander_lite.config import ModelConfig
-from lander_lite.model import LOADERS, load_model
+from lander_lite.config import LanderConfig, ModelConfig
+from lander_lite.model import LOADERS, load_configured, load_model
 
 SMALL = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 
@@ -93,6 +96,44 @@ def test_random_weights_need_only_the_sizes(tokenizer, monkeypatch):
     assert torch.equal(before, torch.get_rng_state())
     assert (feed_forwards(first)[1].d_ff, len(decoder_blocks(first))) == (24, 2)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters()))
+
+
+def test_random_weights_take_the_sizes_of_the_settings(model, folder):
+    own = {"model.random_weights": "true", "model.architecture.hidden_size": "64"}
+    settings = LanderConfig.from_profile("tiny-bloom", **own).model
+    assert load_configured(settings)[0].config.hidden_size == 64
+    sized = replace(settings, name_or_path=str(folder))
+    sized.architecture = {"num_hidden_layers": 1}
+    found = load_configured(sized)[0].config
+    assert found.num_hidden_layers == 1 and found.model_type == model.config.model_type
+
+
+@pytest.mark.parametrize(
+    "architecture, fault",
+    [
+        ({"model_type": "bloom", "hiden_size": 8}, r"bloom has no 'hiden_size' \(did you mean hid"),
+        ({"model_type": "blom"}, r"model_type = 'blom' is unknown \(did you mean bloom\?\)"),
+        ({}, "owner/name is not on this machine, and random weights need sizes"),
+    ],
+)
+def test_sizes_that_random_weights_cannot_have_are_named(architecture, fault):
+    wanted = ModelConfig("owner/name", random_weights=True, architecture=architecture)
+    with pytest.raises((ValueError, FileNotFoundError), match=fault):
+        load_configured(wanted)
+
+
+def test_random_weights_make_no_hub_call(monkeypatch):
+    monkeypatch.setattr(socket, "socket", lambda *_, **__: pytest.fail("asked the network"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    sizes = {"model_type": "llama", **SMALL, "intermediate_size": 24}
+    settings = ModelConfig("owner/name", random_weights=True, architecture=sizes)
+    assert load_configured(settings)[0].config.hidden_size == SMALL["hidden_size"]
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device_map = 'cuda:0': torch sees no CUDA GPU here"):
+        load_model("tiny-bloom", device_map="cuda:0")
 
 
 def test_random_weights_from_a_folder_differ_from_the_saved_ones(model, folder):

@@ -16,17 +16,17 @@ from ..config import LanderConfig
 from ..corpus import load_corpus
 from ..evaluation import evaluate
 from ..io import refuse_other
+from ..languages import LANGUAGE_NAMES
 from ..layers import LayerScores, detect_layers
-from ..model import load_model
+from ..model import load_configured
 from ..neighbours.features import calibration_prompts
 from ..neighbours.lape import activation_counts, lape_from_counts, top_rate_for
 from ..neurons import NeuronSets, categorize, xie_split
 from ..probes.knowledge import fact_recall, load_facts, per_language_perplexity
-from ..prompts import languages_of, texts
+from ..prompts import languages_of
 from .baselines import drawn_layers
 from .specs import Spec
 
-KL_SENTENCES = 300  # per language, from the training corpus
 MONO_SENTENCES = 100  # per language, for perplexity
 LAPE_SENTENCES = 4000  # per language, from the training corpus
 
@@ -49,8 +49,9 @@ class Lab:
 
     def __init__(self, config: LanderConfig, folder):
         self.config, self.folder = config, Path(folder)
+        LANGUAGE_NAMES.update(config.corpus.names)
         self.train, self.valid, self.test = corpora(config)
-        self.base, self.tokenizer = base_model(config)
+        self.base, self.tokenizer = load_configured(config.model)
         self.languages, self.n_layers = languages_of(self.train), len(feed_forwards(self.base))
         self.corpus = corpus_hash(self.train, self.valid, self.test)
         self.model = fingerprint(self.base)
@@ -137,10 +138,6 @@ class Lab:
         """Xie et al.'s split of the scores behind `sets`."""
         return xie_split(self.scores.select(sets.languages, sets.layers))
 
-    def kl_texts(self) -> list[str]:
-        """Monolingual sentences of every language, for KL to the base model."""
-        return sum((texts(self.train, x)[:KL_SENTENCES] for x in self.languages), [])
-
     def calibration(self, name: str, seed: int) -> list | None:
         """Prompts to calibrate pruning on (`calibration_prompts`), of all directions and
         languages."""
@@ -197,13 +194,3 @@ def facts_beside(train) -> list[dict]:
     """The facts that a corpus has beside its training part; none for a corpus without them."""
     path = Path(str(train)).with_name("facts.jsonl")
     return load_facts(path) if str(train).startswith("data/") or path.is_file() else []
-
-
-def base_model(config: LanderConfig) -> tuple:
-    """(model, tokenizer) of a config; the profile's name where it is the profile's model, since
-    that knows the sizes too."""
-    if config.model == LanderConfig.from_profile(config.profile).model:
-        return load_model(config.profile)
-    options = asdict(config.model)
-    del options["architecture"]
-    return load_model(options.pop("name_or_path"), **options)

@@ -22,6 +22,7 @@ from ..neurons import NeuronSets
 from ..probes.knowledge import per_language_perplexity
 from ..probes.mechanics import alignment, weight_change
 from ..prompts import pair_rows
+from ..training.kl import kl_texts
 from ..training.loop import finetune
 from .baselines import count_trainable
 from .lab import Lab
@@ -125,7 +126,7 @@ def _tuned(lab: Lab, spec: Spec, sets: NeuronSets, rate: float) -> Made:
     options = {
         "template": config.corpus.template,
         "callback": measure if points else None,
-        "kl_texts": lab.kl_texts() if method.kl else None,
+        "kl_texts": kl_texts(lab.train, lab.languages) if method.kl else None,
     }
     try:
         for number, pairs in enumerate(stages):

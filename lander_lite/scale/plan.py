@@ -196,7 +196,9 @@ def meta_model(config: LanderConfig) -> nn.Module:
     m = config.model
     dtype = torch.float32 if m.dtype in (None, "auto") else getattr(torch, m.dtype)
     options = {"trust_remote_code": m.trust_remote_code, "revision": m.revision}
-    source = m.name_or_path if m.architecture else model_source(m.name_or_path)
+    source = m.name_or_path
+    if "model_type" not in m.architecture:
+        source = model_source(source)
     with torch.device("meta"):
         return random_model(source, m.architecture, dtype, options)
 

@@ -123,7 +123,7 @@ def load_checkpoint(folder: Path, run) -> None:
     if identity != run.identity:
         raise ValueError(
             f"{folder} belongs to a run with other settings, pairs, parameters or frozen weights; "
-            f"use another output_dir, or resume=False"
+            f"use another output_dir, or resume=False (--no-resume)"
         )
     for name in (PARAMETERS, OPTIMIZER):
         if not (folder / name).is_file() or files.get(name) != _hash(folder / name):

@@ -15,20 +15,27 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..hooks import evaluation_mode
-from ..prompts import cut_ids, prompt_ids
+from ..prompts import cut_ids, prompt_ids, texts
+
+KL_SENTENCES = 300  # of each language
 
 
-def encode_plain(tokenizer, texts: Sequence[str] | None, max_length: int) -> list[dict]:
+def encode_plain(tokenizer, sentences: Sequence[str] | None, max_length: int) -> list[dict]:
     """{"input_ids"} of each sentence, cut at `max_length`; ValueError without any."""
-    if texts is None or isinstance(texts, str):
+    if sentences is None or isinstance(sentences, str):
         raise ValueError(
             "finetune.kl_weight > 0 needs kl_texts=, a list of sentences on which the model is to "
             "stay as it is"
         )
-    encoded = [prompt_ids(tokenizer, text) for text in texts]
+    encoded = [prompt_ids(tokenizer, text) for text in sentences]
     if not any(encoded):
         raise ValueError("kl_texts has no sentence with a token in it")
     return [cut_ids(ids, max_length) for ids in encoded if ids]
+
+
+def kl_texts(corpus, languages: Sequence[str]) -> list[str]:
+    """The first sentences of each language of a corpus, as plain text for the KL term."""
+    return sum((list(texts(corpus, x)[:KL_SENTENCES]) for x in languages), [])
 
 
 def _switches(model: nn.Module) -> list[nn.Module]:

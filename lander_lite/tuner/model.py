@@ -187,7 +187,7 @@ class LanderModel(PeftModelForCausalLM):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"no file {folder / name}")
             if name != CONFIG_NAME:
-                open_tensors(folder / name)  # refuses a damaged file
+                refuse_not_finite(folder / name)
         config = LanderTuningConfig.from_pretrained(model_id, **options)
         config.inference_mode = not is_trainable
         lander = cls(model, config, adapter_name)
@@ -200,6 +200,14 @@ class LanderModel(PeftModelForCausalLM):
             lander.unload()
             raise ValueError(f"{model_id}: slices and sets are of another save each ({missing[0]})")
         return lander
+
+
+def refuse_not_finite(path: Path) -> None:
+    """Raise ValueError for a damaged safetensors file, or one that holds NaN or infinities."""
+    with open_tensors(path) as file:
+        for name in file.keys():
+            if not file.get_tensor(name).isfinite().all():
+                raise ValueError(f"{path}: {name} holds numbers that are not finite; tune again")
 
 
 def get_lander_model(model: nn.Module, config: LanderTuningConfig) -> LanderModel:
