@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from accelerate import PartialState
 from accelerate.utils import reduce
 from torch import nn
 
 from .blocks import decoder_blocks, feed_forwards, input_device, unwrap
+from .head import label_losses
 from .prompts import batches, collate
 
 
@@ -109,16 +109,11 @@ def not_finite(model: nn.Module, batch: dict[str, torch.Tensor]) -> FloatingPoin
 
 
 def sentence_losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Summed cross-entropy of each sentence's next tokens, float32 [sentence]. Position t predicts
-    label t + 1: one shift. Without "labels" every token is one. Raises FloatingPointError for a
-    loss that is not finite."""
-    ids, mask = batch["input_ids"], batch["attention_mask"]
-    labels = batch["labels"] if "labels" in batch else ids.masked_fill(mask == 0, -100)
-    logits = model(ids, attention_mask=mask, use_cache=False).logits[:, :-1]
-    labels = labels[:, 1:].to(logits.device)
-    logits = logits.float().flatten(0, 1)
-    losses = F.cross_entropy(logits, labels.flatten(), ignore_index=-100, reduction="none")
-    losses = losses.view(labels.shape).sum(dim=1)
+    """Summed cross-entropy of each sentence's next tokens, float32 [sentence]; without "labels"
+    every token is one. Raises FloatingPointError for a loss that is not finite."""
+    losses, labelled = label_losses(model, batch)
+    losses = losses.new_zeros(labelled.shape).masked_scatter(labelled.to(losses.device), losses)
+    losses = losses.sum(dim=1)
     if not losses.isfinite().all():
         raise not_finite(model, batch)
     return losses

@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lander_lite.awareness import AwarenessScores, exact_ablation, score_awareness
+from lander_lite.ablation import exact_ablation
+from lander_lite.awareness import AwarenessScores, score_awareness
 from lander_lite.blocks import feed_forwards, fingerprint
 from lander_lite.layers import LayerScores
 from lander_lite.neurons import categorize, random_neurons

@@ -10,7 +10,8 @@ import transformers
 from lander_helpers import logits, make_sets, quick, state
 from torch import nn
 
-from lander_lite.awareness import exact_ablation, score_awareness
+from lander_lite.ablation import exact_ablation
+from lander_lite.awareness import score_awareness
 from lander_lite.blocks import Projection, decoder_blocks, feed_forwards, fingerprint
 from lander_lite.neighbours.lape import activation_counts
 from lander_lite.probes.switching import sentence_activations, switched_off

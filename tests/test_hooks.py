@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from transformers import OPTConfig, OPTForCausalLM
 
-from lander_lite.awareness import exact_ablation, score_awareness
+from lander_lite.ablation import exact_ablation
+from lander_lite.awareness import score_awareness
 from lander_lite.blocks import feed_forwards
 from lander_lite.evaluation import perplexity, translate
 from lander_lite.hooks import (

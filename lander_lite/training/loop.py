@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 import math
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 from tqdm.auto import tqdm
 
-from ..blocks import input_device, unwrap
+from ..blocks import input_device
 from ..config import FinetuneConfig
+from ..head import label_losses
 from ..hooks import add_up, free_memory, own_part, world
 from ..languages import is_pair
 from ..prompts import (
@@ -246,16 +245,8 @@ def trainable(model) -> dict[str, torch.nn.Parameter]:
 
 
 def label_loss(model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The model's own loss, the mean of -log p(next token) over a batch's labels. Logits are made
-    from the first label on alone, for with 250,000 words they take more memory than all else."""
-    inputs = {key: value for key, value in batch.items() if key != "labels"}
-    labels = F.pad(batch["labels"][:, 1:], (0, 1), value=-100)  # position t predicts token t + 1
-    first = int((labels != -100).any(0).int().argmax())
-    kept = labels.shape[1] - first
-    if "logits_to_keep" in inspect.signature(type(unwrap(model)).forward).parameters:
-        inputs["logits_to_keep"] = kept
-    logits = model(**inputs, use_cache=False).logits[:, -kept:].float().flatten(0, 1)
-    return F.cross_entropy(logits, labels[:, first:].flatten().to(logits.device), ignore_index=-100)
+    """The model's own loss, the mean of -log p(next token) over a batch's labels."""
+    return label_losses(model, batch)[0].mean()
 
 
 def n_labels(examples: Sequence[dict]) -> int:

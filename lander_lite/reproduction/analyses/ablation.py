@@ -11,7 +11,8 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from ...awareness import exact_ablation, score_awareness
+from ...ablation import exact_ablation
+from ...awareness import score_awareness
 from ...evaluation import perplexity
 from ...neurons import NeuronSets
 from ...probes.switching import switched_off
