@@ -157,6 +157,8 @@ class FinetuneConfig(Section):
     updates: int = 300
     batch_size: int = 16
     accumulation: int = 1  # micro-batches per update
+    # adamw-8bit (torchao's): 2 bytes of states a weight, not 8; bfloat16 slices rounded at random
+    optimizer: str = _choice("adamw", ("adamw", "adamw-8bit"))
     warmup: float = 0.1  # share of the updates
     schedule: str = _choice("cosine", ("cosine", "linear", "constant"))
     weight_decay: float = 0.01

@@ -21,6 +21,7 @@ from torch import nn
 
 from ..blocks import decoder_blocks, feed_forwards, fingerprint
 from ..config import LanderConfig, TuningConfig, nearest
+from ..head import LOGITS, head_of
 from ..model import model_source, random_model
 from ..neurons import NeuronSets
 from ..tuner.config import LanderTuningConfig
@@ -39,6 +40,7 @@ GPUS = {
 }  # GB
 MARGIN = 0.1  # of the memory, left free for CUDA itself, libraries and fragmentation
 LABELS = 0.5  # share of a batch's positions with logits: `label_loss` skips the shared prompt
+EIGHT_BIT_STEP = 60  # bytes a number, measured
 TEMPORARY = ("activations", "logits", "temporary")  # gone when the optimiser makes its step
 WITHOUT_LAYERS = ("full", "full-kl", "lora", "ia3")  # k changes nothing for these methods
 SMALLER = {"full": "lander-corrected", "full-kl": "lander-corrected"}  # method: one to try instead
@@ -66,8 +68,8 @@ class Lander:
 class Plan:
     """What a method needs. tuning, scoring: {kind: bytes}; flops: {step: operations of one step}.
     parameters: all of the base model; trained: those that any pair trains; active: those that get a
-    gradient in one step; step: bytes that AdamW needs for a moment, when the activations are
-    gone."""
+    gradient in one step; step: bytes that the optimiser needs for a moment, when the activations
+    are gone."""
 
     config: LanderConfig
     method: Any
@@ -149,7 +151,7 @@ class Plan:
             layers = None if "layers.k" in change else self.layers
             peak = plan(changed(self.config, change), method, layers).peak
             flags = [f"--set {key}={value}" for key, value in change.items()]
-            if method is not self.method:
+            if method.name != self.method.name:
                 flags.insert(0, f"--method {method.name}")
             if peak < self.peak:
                 lines.append(f"{peak / 1e9:8.1f} GB   {' '.join(flags)}")
@@ -257,9 +259,30 @@ def frozen_bytes(
     return total
 
 
-def logit_bytes(positions: int, vocabulary: int) -> float:
-    """log-softmax's float32 output, which cross-entropy keeps; its gradient is as large."""
-    return 4.0 * positions * vocabulary
+def logit_bytes(model: nn.Module, positions: int) -> float:
+    """log-softmax's float32 output, of the positions whose logits exist at once. For a moment there
+    are two gradients as large."""
+    words = model.get_input_embeddings().num_embeddings
+    _, in_parts = head_of(model)
+    return 4.0 * words * (min(positions, LOGITS // words) if in_parts else positions)
+
+
+def state_bytes(trained: Sequence[torch.Tensor], optimizer: str) -> float:
+    """AdamW's two states, of the parameter's own dtype; or, but for small parameters, of a byte a
+    number, with a float32 scale for 256 of them and a table of 256 values."""
+    if optimizer == "adamw":
+        return 2 * size(trained)
+    large = [p for p in trained if p.numel() >= 4096 and p.numel() % 256 == 0]
+    small = size(trained) - size(large)
+    return 2 * (small + numbers(large) * (1 + 4 / 256) + len(large) * 4 * 256)
+
+
+def step_bytes(active: Sequence[torch.Tensor], optimizer: str) -> float:
+    """What a step takes for a moment: AdamW's for-each form computes on copies; that of 8 bits on
+    one parameter after the other, in float32 and with whole numbers."""
+    if optimizer == "adamw":
+        return size(active)
+    return EIGHT_BIT_STEP * max(p.numel() for p in active)
 
 
 def plan_scoring(result: Plan, base: nn.Module, quantisable: set[int]) -> None:
@@ -275,21 +298,21 @@ def plan_scoring(result: Plan, base: nn.Module, quantisable: set[int]) -> None:
     result.flops["scoring"] = counted.operations()
     if not result.method.needs_scores:
         return
-    logits = logit_bytes(batch * length, base.get_input_embeddings().num_embeddings)
+    logits = logit_bytes(base, batch * length)
     neurons = len(scored) * views[0].d_ff
     gradients = batch * length * neurons * next(base.parameters()).element_size()
     result.scoring = {
         "frozen weights": frozen_bytes(base.parameters(), c, quantisable),
         "activations": counted.activations(),
         "logits": logits,
-        "temporary": logits + gradients,
+        "temporary": max(2 * logits, gradients - logits),  # one after the other
         "scoring accumulators": 4.0 * len(c.corpus.languages) * neurons,
     }
 
 
 def plan_tuning(result: Plan, tuned: nn.Module, quantisable: set[int]) -> None:
-    """AdamW has two states of the parameter's own dtype for all that any pair trains; gradients
-    exist for the current pair's part."""
+    """The optimiser has states for all that any pair trains; gradients exist for the current pair's
+    part."""
     t = result.config.finetune
     positions = round(LABELS * t.max_length)
     counted = footprint(tuned, t.batch_size, t.max_length, positions, t.mixed_precision)
@@ -298,20 +321,19 @@ def plan_tuning(result: Plan, tuned: nn.Module, quantisable: set[int]) -> None:
     active = counted.with_gradient
     result.trained = numbers(trained)
     result.active = numbers(active)
-    vocabulary = tuned.get_input_embeddings().num_embeddings
-    logits = logit_bytes(t.batch_size * positions, vocabulary)
+    logits = logit_bytes(tuned, t.batch_size * positions)
     teacher = size(trained) if result.method.kl else 0  # a copy of the weights before training
     again = counted.largest_block() if t.gradient_checkpointing else 0
     result.tuning = {
         "frozen weights": frozen_bytes(frozen, result.config, quantisable) + teacher,
         "trained weights": size(trained),
         "gradients": size(active),
-        "optimiser states": 2 * size(trained),
+        "optimiser states": state_bytes(trained, t.optimizer),
         "activations": counted.activations(t.gradient_checkpointing),
         "logits": logits,
-        "temporary": logits + again,
+        "temporary": max(2 * logits, again - logits),  # one after the other
     }
-    result.step = size(active)  # AdamW's for-each form computes on copies
+    result.step = step_bytes(active, t.optimizer)
     operations = counted.operations(t.gradient_checkpointing)
     result.flops["tuning"] = t.accumulation * operations
 
@@ -330,19 +352,25 @@ def changes(config: LanderConfig, method, methods: Mapping) -> list[tuple[Any, d
         "finetune.max_length": t.max_length // 2,
         "corpus.max_length": config.corpus.max_length // 2,
     }
+    low, rounded = {"finetune.optimizer": "adamw-8bit"}, method
+    if config.model.dtype == "bfloat16" and isinstance(method, Lander):
+        low["tuning.dtype"] = "bfloat16"
+        rounded = Lander(changed(config, low).tuning)
     wide = config.model.dtype not in ("bfloat16", "float16") and t.mixed_precision != "fp16"
     has_layers = config.layers.k > 1 and method.name not in WITHOUT_LAYERS
+    quantisable = method.quantisable and not config.model.load_in_4bit
     found = [
-        (wide, {"model.dtype": "bfloat16"}),
-        (not t.gradient_checkpointing, {"finetune.gradient_checkpointing": True}),
-        (t.batch_size > 1 or config.awareness.batch_size > 1, small),
-        (t.max_length > 64, short),
-        (has_layers, {"layers.k": config.layers.k // 2}),
-        (method.quantisable and not config.model.load_in_4bit, {"model.load_in_4bit": True}),
+        (wide, method, {"model.dtype": "bfloat16"}),
+        (not t.gradient_checkpointing, method, {"finetune.gradient_checkpointing": True}),
+        (t.optimizer == "adamw", rounded, low),
+        (t.batch_size > 1 or config.awareness.batch_size > 1, method, small),
+        (t.max_length > 64, method, short),
+        (has_layers, method, {"layers.k": config.layers.k // 2}),
+        (quantisable, method, {"model.load_in_4bit": True}),
     ]
     others = [SMALLER.get(method.name), SMALLEST]
     smaller = [methods[name] for name in others if name in methods and name != method.name]
-    return [(method, change) for useful, change in found if useful] + [(m, {}) for m in smaller]
+    return [(m, change) for useful, m, change in found if useful] + [(m, {}) for m in smaller]
 
 
 def changed(config: LanderConfig, change: dict) -> LanderConfig:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,7 @@ from ..config import WITHOUT_EFFECT
 from ..hooks import is_main, wait
 from ..io import content_of, read_tensors, write_tensors, write_text
 from .distributed import shard_like, unsharded
+from .optimizer import plain_tensors, quantised
 
 STATE, KIND = "state.json", "lander_lite.Checkpoint/1"
 PARAMETERS, OPTIMIZER = "parameters.safetensors", "optimizer.safetensors"
@@ -90,7 +92,8 @@ def save_checkpoint(output_dir, run, keep: int) -> None:
     states = {}
     for name, p in run.parameters.items():
         for moment, value in run.optimizer.state.get(p, {}).items():
-            states[f"{name}.{moment}"] = unsharded(torch.as_tensor(value))
+            for part, tensor in plain_tensors(unsharded(torch.as_tensor(value))).items():
+                states[f"{name}.{moment}{part}"] = tensor
     if is_main():
         states["random.cpu"] = torch.get_rng_state()
         for device, state in enumerate(torch.cuda.get_rng_state_all()):
@@ -136,12 +139,19 @@ def load_checkpoint(folder: Path, run) -> None:
     with torch.no_grad():
         for name, p in _tensors(run).items():
             p.copy_(shard_like(tensors[name], p))
+    parts = defaultdict(dict)
     for key, value in states.items():
         name, _, moment = key.rpartition(".")
-        if name in run.parameters:
+        moment, _, part = moment.partition(":")
+        if part:
+            parts[name, moment][part] = value
+        elif name in run.parameters:
             p = run.parameters[name]
             on_cpu = value.dim() == 0  # the step number
             run.optimizer.state[p][moment] = value if on_cpu else shard_like(value.to(p.device), p)
+    for (name, moment), found in parts.items():
+        p = run.parameters[name]
+        run.optimizer.state[p][moment] = quantised(moment, found, p)
     torch.set_rng_state(states["random.cpu"])
     for device in range(torch.cuda.device_count()):
         if f"random.cuda{device}" in states:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn.utils import clip_grad_norm_
-from torch.optim import AdamW
 from tqdm.auto import tqdm
 
 from ..blocks import input_device
@@ -35,6 +34,7 @@ from ..prompts import (
 from .checkpoints import latest_checkpoint, load_checkpoint, run_identity, save_checkpoint
 from .distributed import distribute, start, unsharded
 from .kl import Teacher, encode_plain
+from .optimizer import check_optimizer, new_optimizer
 
 AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -73,6 +73,7 @@ def finetune(
     start()
     config = config or FinetuneConfig()
     config.check()
+    check_optimizer(config)
     check_pairs(corpus, pairs, tokenizer, plain=True)
     for pair in pairs if hasattr(model, "set_pair") else ():
         model.set_pair(pair)  # a pair without neuron sets is refused before any work
@@ -109,7 +110,7 @@ class TrainingRun:
             older = model.gradient_checkpointing_enable
             getattr(model, "activation_checkpointing_enable", older)({"use_reentrant": False})
         self.identity = run_identity(config, pairs, self.parameters, model, data)
-        self.optimizer = AdamW(self.parameters.values(), weight_decay=config.weight_decay)
+        self.optimizer = new_optimizer(self.parameters.values(), config)
         self.model = distribute(model, self.optimizer)
         self.parameters = trainable(model)  # FSDP has put sharded ones in their place
         self.set_pair = getattr(model, "set_pair", lambda pair: None)
