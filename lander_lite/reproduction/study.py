@@ -9,20 +9,11 @@ method's joint rate, unless it sweeps rates or trains on plain text, which has a
 
 from __future__ import annotations
 
-import contextlib
 import math
-import multiprocessing
-import os
-import signal
-import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-
-import torch
 
 from ..config import LanderConfig
 from ..folders import in_use
@@ -30,9 +21,9 @@ from .analyses import analyse
 from .lab import Lab
 from .methods import METHODS
 from .results import read_result
-from .runs import run
 from .specs import GRID, TRIALS, Spec, grid_specs, specs_of
 from .tables import study_table
+from .workers import workers
 
 FAST_UPDATES = 40  # `make study FAST=1`: a look at the machinery
 FAST = {"seeds": 1, "grid": GRID[2:4], "valid_sentences": 20, "test_sentences": 40}
@@ -144,61 +135,6 @@ def perform(
         remark = f"with {missing} runs to do; the same command goes on"
         print(f"stopped at the limit of hours, {remark}", flush=True)
     return [results[spec] for spec in specs if spec in results]
-
-
-@contextlib.contextmanager
-def workers(lab: Lab, jobs: int):
-    """A function tasks -> iterator of (spec, result), as they finish. One job runs in this
-    process; several end with it, however it ends."""
-    if jobs == 1:
-        yield lambda tasks: ((task[0], run(lab, *task)) for task in tasks)
-        return
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    alive, held = multiprocessing.Pipe(duplex=False)  # the kernel closes `held` for a dead process
-    pool = ProcessPoolExecutor(
-        jobs, multiprocessing.get_context("spawn"), _start, (alive, lab.config, lab.folder, threads)
-    )
-
-    def perform_all(tasks):
-        futures = {pool.submit(_work, *task): task[0] for task in tasks}
-        try:
-            for done in as_completed(futures):
-                yield futures[done], done.result()
-        except BrokenProcessPool as error:
-            raise ChildProcessError(
-                "a process of the study ended in the middle of a run: out of memory, or killed; "
-                "finished runs are kept, and the same command goes on (fewer --jobs need less)"
-            ) from error
-        finally:
-            for future in futures:
-                future.cancel()
-
-    try:
-        yield perform_all
-    except KeyboardInterrupt:  # Ctrl-C or SIGTERM; runs have checkpoints
-        held.close()
-        raise
-    finally:  # an error in one run does not start the others
-        pool.shutdown(cancel_futures=True)
-        held.close()
-
-
-def _start(alive, config, folder, threads):
-    global _lab
-    threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C too
-    torch.set_num_threads(threads)
-    _lab = Lab(config, folder)
-
-
-def _end_with_parent(alive):
-    with contextlib.suppress(EOFError, OSError):
-        alive.recv()  # nothing is ever sent: it ends when the other end is closed
-    os._exit(1)
-
-
-def _work(*task):
-    return run(_lab, *task)
 
 
 # ---------------------------------------------------------------- on the command line
