@@ -320,5 +320,8 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
 
 def input_device(model: nn.Module) -> torch.device:
     """The device that token ids must be on: the input embeddings' device (the first one under a
-    device map)."""
-    return unwrap(model).get_input_embeddings().weight.device
+    device map), or, where they are offloaded, the one that they are computed on."""
+    embeddings = unwrap(model).get_input_embeddings()
+    hook = getattr(embeddings, "_hf_hook", None)
+    device = getattr(hook, "execution_device", None)
+    return embeddings.weight.device if device is None else torch.device(device)

@@ -6,10 +6,8 @@ import argparse
 import os
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,6 +55,10 @@ FLAGS = """
 --fast       study: ten minutes, not hours; only shows that it works
 --resume     run, finetune, study: go on from checkpoints and finished runs (the default)
 """
+STOPPED = (
+    "lander-lite: stopped: files that a step has finished and checkpoints are whole; the same "
+    "command goes on"
+)
 ANSWERED = (  # with one line, no traceback
     ValueError,
     KeyError,
@@ -251,36 +253,21 @@ def join_processes(step: str, config: LanderConfig) -> None:
         config.finetune.progress, sys.stdout = False, open(os.devnull, "w")
 
 
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Inside, SIGTERM is a KeyboardInterrupt with its exit code, 143: what Ctrl-C puts in order is
-    put in order. A second one is not heard."""
-
-    def stop(number: int, frame) -> None:
-        signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():  # Python hears signals there
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def end_at_once(number: int, frame) -> None:
+    """On SIGTERM: no exception, which a library may swallow while it is imported; what this leaves
+    in a folder the next start puts right (folders.in_use)."""
+    os.write(sys.stderr.fileno(), f"\n{STOPPED}\n".encode())  # below a progress bar
+    os._exit(128 + number)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0; 2 after a message when the input is wrong, the loss is not finite, or a file
     can't be read or written; 130 after Ctrl-C, 143 after SIGTERM."""
-    with sigterm_as_interrupt():
-        return answered(arguments)
-
-
-def answered(arguments: list[str] | None) -> int:
-    """Do what the command line says; the exit code, after one line about what went wrong."""
+    if arguments is None:  # the process is ours
+        signal.signal(signal.SIGTERM, end_at_once)
+        arguments = sys.argv[1:]
     try:
-        options = parse(sys.argv[1:] if arguments is None else arguments)
+        options = parse(arguments)
         config, folder = configure(options)
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             join_processes(options.step, config)
@@ -292,8 +279,7 @@ def answered(arguments: list[str] | None) -> int:
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"lander-lite: error: {' '.join(str(message).splitlines())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt as stop:
-        kept = "files that a step has finished and checkpoints are whole; the same command goes on"
-        print(f"lander-lite: stopped: {kept}", file=sys.stderr)
-        return stop.args[0] if stop.args else 130
+    except KeyboardInterrupt:
+        print(STOPPED, file=sys.stderr)
+        return 130
     return 0

@@ -25,6 +25,8 @@ def workers(lab, jobs: int):
 
         yield lambda tasks: ((task[0], run(lab, *task)) for task in tasks)
         return
+    # Python's helper process warns when this one is killed: of locks, which go with it anyway
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
     threads = max(1, (os.cpu_count() or 1) // jobs)
     alive, held = multiprocessing.Pipe(duplex=False)  # the system closes `held` for a dead process
     pool = ProcessPoolExecutor(
@@ -32,7 +34,7 @@ def workers(lab, jobs: int):
     )
     try:
         yield lambda tasks: _perform_all(pool, tasks)
-    except KeyboardInterrupt:  # Ctrl-C or SIGTERM; runs have checkpoints
+    except KeyboardInterrupt:  # runs have checkpoints
         held.close()
         raise
     finally:  # an error in one run does not start the others

@@ -17,7 +17,7 @@ from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from torch import nn
 
-from ..blocks import feed_forwards, fingerprint
+from ..blocks import FeedForward, feed_forwards, fingerprint
 from ..config import languages_of_pair
 from ..folders import atomic_folder, repair_folder
 from ..hooks import is_main
@@ -59,6 +59,8 @@ class LanderTuner(BaseTuner):
             asked = {name: p.requires_grad for name, p in model.named_parameters()}
             views, known = feed_forwards(model), fingerprint(model)
             self._base = {"views": views, "fingerprint": known, "asked_gradients": asked}
+        for block in sets.layers:
+            refuse_offloaded(self._base["views"][block])
         replace(sets, model={**(config.base_fingerprint or {}), **sets.model}).check_model(model)
         config.base_fingerprint = self._base["fingerprint"]
         self._targets = {self._base["views"][block].name: block for block in sets.layers}
@@ -200,6 +202,17 @@ class LanderModel(PeftModelForCausalLM):
             lander.unload()
             raise ValueError(f"{model_id}: slices and sets are of another save each ({missing[0]})")
         return lander
+
+
+def refuse_offloaded(view: FeedForward) -> None:
+    """ValueError for a block whose weights accelerate keeps elsewhere and brings for each pass."""
+    for part in view.module.modules():
+        away = any(p.device.type == "meta" for p in part.parameters(recurse=False))
+        if away and hasattr(part, "_hf_hook"):
+            raise ValueError(
+                f"{view.name} is offloaded to the CPU or disk (model.device_map), and a block that "
+                f"is tuned must fit on its device; use a larger one, or model.load_in_4bit"
+            )
 
 
 def refuse_not_finite(path: Path) -> None:
