@@ -1,11 +1,16 @@
 """Two processes on the CPU, as accelerate launch starts them: the same scores, the same training,
-checkpoints that change hands."""
+checkpoints that change hands. Two processes that want one folder. Processes that are killed."""
 
 import json
+import multiprocessing
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 import torch
 from conftest import SENTENCES, SIZES, random_model
@@ -14,6 +19,14 @@ from transformers import BloomConfig
 
 from lander_lite.cli import main
 from lander_lite.config import PACKAGE, LanderConfig
+from lander_lite.folders import LOCK, in_use
+from lander_lite.reproduction.workers import _end_with_parent
+
+# LANDER_LITE_KILLS=100 takes half an hour: kills of all commands, in the shares given here
+KILLS = int(os.environ.get("LANDER_LITE_KILLS", 0))
+SHARES = {"finetune": 0.3, "run": 0.2, "study": 0.2, "prune": 0.15}
+STUDY = ["--fast", "--methods", "lander-none", "--jobs", "2"]
+VARIES = ("seconds", "training_seconds", "before_seconds", "after_seconds", "peak_memory_mb")
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +43,7 @@ def folder(tmp_path_factory, tokenizer):
     for key, value in {
         "model.name_or_path": str(folder / "model"),
         "corpus.train": str(folder / "corpus.jsonl"),
+        "corpus.valid": str(folder / "corpus.jsonl"),
         "corpus.test": str(folder / "corpus.jsonl"),
         "corpus.languages": ["en", "de", "zh"],
         "corpus.pairs": ["en-de", "zh-en"],
@@ -180,3 +194,146 @@ def test_fully_sharded_training_takes_the_same_way(both, folder, tmp_path):
         out / "lander" / "adapter_model.safetensors",
         1e-3,
     )
+
+
+# ---------------------------------------------------------------- two that want one folder
+def test_a_folder_in_use_is_refused_with_the_process_that_has_it(folder, tmp_path, capsys):
+    arguments = ["--config", str(folder / "run.yaml"), "--output-dir", str(tmp_path / "run")]
+    with in_use(tmp_path / "run"):
+        for step in ("detect", "prune", "evaluate", "study"):
+            assert main([step, *arguments]) == 2
+            said = capsys.readouterr().err
+            holder = f"run is in use by process {os.getpid()} (on "
+            assert holder in said and "another --output-dir" in said and said.count("\n") == 1
+        text = ["--pairs", "en-de", "--text", "he reads"]
+        assert main(["translate", *arguments, *text]) == 0  # it only reads
+    assert not (tmp_path / "run").exists()  # nothing was written
+    assert main(["detect", *arguments]) == 0
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.yaml", "layers.json"}
+
+
+def test_what_a_killed_process_leaves_goes_when_the_folder_is_used_again(tmp_path):
+    half = f".state.json.{'0123456789abcdef' * 2}.tmp"
+    for name in (half, f"checkpoints/a/checkpoint-2/{half}", ".lander.new/half", ".mine.tmp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / LOCK).write_text("process 1 (on elsewhere)")
+    with in_use(tmp_path):
+        left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {LOCK, ".mine.tmp"} and not (tmp_path / LOCK).exists()
+
+
+# ---------------------------------------------------------------- killed
+def test_a_process_ends_with_the_one_that_started_it():
+    alive, held = multiprocessing.Pipe(duplex=False)
+    spawn = multiprocessing.get_context("spawn")
+    process = spawn.Process(target=_end_with_parent, args=(alive,))
+    process.start()
+    assert process.join(0.2) is None and process.is_alive()
+    held.close()
+    process.join(60)
+    assert process.exitcode == 1
+
+
+def has(out, pid):
+    """Whether a process has locked the folder."""
+    try:
+        return f"process {pid} " in (out / LOCK).read_text()
+    except OSError:
+        return False
+
+
+def send(command, out, sent, delay):
+    """Start a command, send it a signal some seconds after it has the folder: it ends, with one
+    line at most, and so do all that it started."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=PACKAGE.parent
+    )
+    while process.poll() is None and not has(out, process.pid):
+        time.sleep(0.01)
+    time.sleep(delay)
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    process.send_signal(sent)
+    said = process.communicate(timeout=60)[1].split("\n")
+    assert process.returncode in (0, -signal.SIGKILL, 143), said
+    assert not [line for line in said if "Traceback" in line], said
+    if process.returncode == 143:
+        assert said[-2].startswith("lander-lite: stopped: ") and "goes on" in said[-2]
+    assert not psutil.wait_procs(family, timeout=10)[1]
+    return process.returncode
+
+
+def contents(out):
+    """{file: what must be the same in every run}."""
+    found = {}
+    for path in out.rglob("*"):
+        if path.suffix == ".json":
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found[path.relative_to(out)] = {x: y for x, y in content.items() if x not in VARIES}
+        elif path.is_file():
+            found[path.relative_to(out)] = path.read_bytes()
+    return found
+
+
+@pytest.mark.parametrize("step", SHARES if KILLS else ["finetune"])
+def test_a_command_that_is_killed_again_and_again_gives_the_same_files(
+    both, folder, tmp_path, step
+):
+    import shutil
+
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    for path in (whole, out) if step == "finetune" else ():
+        ignored = shutil.ignore_patterns("lander", "checkpoints", "training.json")
+        shutil.copytree(both[1], path, ignore=ignored)
+    arguments = [step, "--config", str(folder / "run.yaml"), *(STUDY if step == "study" else [])]
+    arguments += ["--set", "finetune.save_every=1", "--set", "finetune.updates=20", "--output-dir"]
+    command = [sys.executable, "-m", "lander_lite", *arguments]
+    start = time.time()
+    if step == "study":
+        subprocess.run([*command, str(whole)], check=True, cwd=PACKAGE.parent)
+    else:
+        assert main([*arguments, str(whole)]) == 0
+    seconds, codes = time.time() - start, []
+    for number in range(round(KILLS * SHARES[step]) or 2):
+        sent = (signal.SIGKILL, signal.SIGTERM)[number % 2]
+        codes.append(send([*command, str(out)], out, sent, random.uniform(0, seconds)))
+        if not codes[-1] and step != "study":  # it was done: from the start again
+            shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    assert set(codes) - {0}, "no signal came in time"
+    print(f"{step}: {len(codes)} signals, exit codes {codes}")
+    subprocess.run([*command, str(out)], check=True, cwd=PACKAGE.parent)
+    assert contents(out) == contents(whole)
+
+
+SAVE = """
+import itertools, sys
+from lander_lite.config import LanderConfig
+from lander_lite.folders import in_use
+from lander_lite.pipeline import Run
+out = sys.argv[1]
+with in_use(out):
+    lander, _ = Run(LanderConfig.from_yaml(f"{out}/config.yaml"), out).tuned
+    for number in itertools.count():
+        for name, p in lander.named_parameters():
+            if ".lander_" in name:
+                p.data.fill_(number)
+        lander.save_pretrained(f"{out}/lander")
+"""
+
+
+@pytest.mark.parametrize("kills", [round(KILLS * 0.15) or 1])
+def test_a_save_that_is_killed_leaves_all_of_one_save(both, tmp_path, kills):
+    import shutil
+
+    out = shutil.copytree(both[1], tmp_path / "run")
+    names = {path.name for path in (out / "lander").iterdir()}
+    for _ in range(kills):
+        send([sys.executable, "-c", SAVE, str(out)], out, signal.SIGKILL, random.uniform(0.5, 2))
+        with in_use(out):
+            assert {path.name for path in (out / "lander").iterdir()} == names
+        tensors = load_file(out / "lander" / "adapter_model.safetensors").values()
+        values = torch.cat([tensor.flatten().float() for tensor in tensors]).unique()
+        assert len(values) == 1, values
