@@ -7,6 +7,7 @@ import math
 import re
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -346,6 +347,17 @@ def resolve(name) -> Path | None:
         known = "give what exists, a profile of a model, or a hub id"
         raise FileNotFoundError(f"no {text}, although {path.parent}/ exists here: {known}")
     return None
+
+
+def refuse_other(found: Mapping, wanted: Mapping, where, remedy: str, was="was made") -> None:
+    """Raise ValueError where what was stored (`found`) differs from today's `wanted`, key by key.
+
+    The sentence: `where` was made with another corpus (before, now after); `remedy`.
+    """
+    for key, now in wanted.items():
+        if found.get(key) != now:
+            change = f"another {key} ({found.get(key)}, now {now})"
+            raise ValueError(f"{where} {was} with {change}; {remedy}")
 
 
 def nearest(name, valid, prefix: str = "") -> str:

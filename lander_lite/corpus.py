@@ -13,7 +13,7 @@ from datasets import Dataset, get_dataset_split_names, load_dataset
 from pyarrow import ArrowInvalid, ArrowTypeError
 
 from .config import resolve
-from .languages import is_pair, languages_of_pair, tidy_code
+from .languages import is_pair, languages_of_pair
 from .prompts import (  # what is done with a corpus is found here, too
     TEMPLATE,
     batches,
@@ -27,7 +27,6 @@ from .prompts import (  # what is done with a corpus is found here, too
     languages_of,
     one_line,
     pair_rows,
-    plain_text,
     prompt,
     prompt_ids,
     report_cut,
@@ -37,7 +36,7 @@ from .prompts import (  # what is done with a corpus is found here, too
 __all__ = ["TEMPLATE", "batches", "check_examples", "check_ids",
            "check_pairs", "collate", "cut_ids", "encode", "encode_sentences",
            "has_split", "languages_of", "load_corpus", "load_mono", "one_line", "pair_rows",
-           "plain_text", "prompt", "prompt_ids", "report_cut", "texts"]  # fmt: skip
+           "prompt", "prompt_ids", "report_cut", "texts"]  # fmt: skip
 
 EMPTY = ("refuse", "skip")
 LONGEST = 100_000  # characters of a sentence: what is longer has lost its line breaks
@@ -80,6 +79,13 @@ def load_corpus(
     else:
         rows, name = _file_rows(path, split, wanted), str(path)
     return _dataset(rows, wanted, name, empty)
+
+
+def tidy_code(code: str) -> str:
+    """A code as its pairs write it: "pt-br" is pt-BR and "zh-hans" zh-Hans; others stay."""
+    first, *others = code.split("-")
+    shaped = [part.upper() if len(part) == 2 else part.capitalize() for part in others]
+    return "-".join([first, *shaped])
 
 
 def has_split(source, split: str) -> bool:

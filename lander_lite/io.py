@@ -95,14 +95,3 @@ def content_of(path: str | Path) -> Iterator[None]:
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         fault = f"no {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{path} is damaged or of another version: {fault}") from error
-
-
-def refuse_other(found: Mapping, wanted: Mapping, where, remedy: str, was="was made") -> None:
-    """Raise ValueError where what was stored (`found`) differs from today's `wanted`, key by key.
-
-    The sentence: `where` was made with another corpus (before, now after); `remedy`.
-    """
-    for key, now in wanted.items():
-        if found.get(key) != now:
-            change = f"another {key} ({found.get(key)}, now {now})"
-            raise ValueError(f"{where} {was} with {change}; {remedy}")

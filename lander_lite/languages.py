@@ -12,13 +12,6 @@ LANGUAGE_NAMES = {"bn": "Bengali"}
 SUBTAG = re.compile("[A-Z][a-z]{3}|[A-Z]{2}|[0-9]{3}")  # a script (Hans) or a region (BR, 419)
 
 
-def tidy_code(code: str) -> str:
-    """A code as its pairs write it: "pt-br" is pt-BR and "zh-hans" zh-Hans; others stay."""
-    first, *others = code.split("-")
-    shaped = [part.upper() if len(part) == 2 else part.capitalize() for part in others]
-    return "-".join([first, *shaped])
-
-
 @cache
 def _name(code: str) -> str:
     from langcodes import Language, LanguageTagError

@@ -22,11 +22,11 @@ import transformers
 
 from . import __version__
 from .awareness import AwarenessScores, score_awareness
-from .config import LanderConfig
+from .config import LanderConfig, refuse_other
 from .corpus import has_split, load_corpus
 from .evaluation import evaluate, translate
 from .hooks import is_main, wait, world
-from .io import refuse_other, write_text
+from .io import write_text
 from .languages import LANGUAGE_NAMES, parse_pair
 from .layers import LayerScores, detect_layers
 from .model import load_configured, model_source

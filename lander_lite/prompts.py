@@ -17,7 +17,7 @@ from datasets import Dataset
 from torch.nn.utils.rnn import pad_sequence
 
 from .blocks import unwrap
-from .languages import check_template, is_pair, language_name, parse_pair
+from .languages import check_template, language_name, parse_pair
 
 TEMPLATE = "{source_language}: {source}\n{target_language}:"  # the target follows as " " + text
 TOO_LONG = ("cut", "refuse")
@@ -59,45 +59,27 @@ def pair_rows(corpus: Dataset, pair: str, most: int | None = None) -> list[tuple
     return found
 
 
-def plain_text(corpus: Corpus, language: str) -> list[str]:
-    """The sentences of one language as a list. ValueError for none, or an empty one."""
-    if language not in (known := languages_of(corpus)):
-        wrong = f"{language!r} is neither a direction, such as en-de, nor a language of the corpus"
-        raise ValueError(f"{wrong}: it has {', '.join(known)}")
-    sentences = texts(corpus, language)
-    if isinstance(sentences, str) or not len(sentences):
-        raise ValueError(f"'{language}': give a list of sentences, not {sentences!r}")
-    for number, sentence in enumerate(sentences):
-        if not sentence.strip():
-            raise ValueError(f"'{language}': sentence {number} is empty")
-    return list(sentences)
-
-
-def check_pairs(corpus, pairs: Sequence[str], tokenizer=None, plain: bool = False) -> None:
+def check_pairs(corpus, pairs: Sequence[str], tokenizer=None) -> None:
     """Refuse, with a ValueError, an empty list, a malformed pair and what the corpus lacks.
 
     With a tokenizer, warn about languages of which more than a tenth of the tokens is unknown.
-    plain: bare language codes are allowed too, for plain text.
     """
     if not pairs:
         raise ValueError("no translation direction given: pairs is empty")
     if isinstance(pairs, str):
         wanted = "a list, such as ['en-de', 'de-en']"
         raise ValueError(f"pairs must be {wanted}, not the string {pairs!r}")
-    directions = [pair for pair in pairs if not plain or is_pair(pair)]
-    for language in set(pairs) - set(directions):
-        plain_text(corpus, language)
-    if directions and isinstance(corpus, Mapping):
-        wrong = f"{directions[0]}: plain text holds no translations"
+    if isinstance(corpus, Mapping):
+        wrong = f"{pairs[0]}: plain text holds no translations"
         raise ValueError(f"{wrong}; give a parallel corpus")
     known = languages_of(corpus)
-    for pair in directions:
+    for pair in pairs:
         if missing := [lang for lang in parse_pair(pair) if lang not in known]:
             has = ", ".join(known)
             raise ValueError(f"pair {pair}: the corpus has no {missing[0]!r}; it has {has}")
         pair_rows(corpus, pair, 1)
-    if directions and tokenizer is not None and tokenizer.unk_token_id is not None:
-        _warn_of_unknown_tokens(corpus, directions, tokenizer)
+    if tokenizer is not None and tokenizer.unk_token_id is not None:
+        _warn_of_unknown_tokens(corpus, pairs, tokenizer)
 
 
 def _warn_of_unknown_tokens(corpus: Dataset, pairs: Sequence[str], tokenizer) -> None:

@@ -10,8 +10,9 @@ from lander_helpers import disturb, make_sets, quick, same, state
 from lander_lite.config import LanderConfig
 from lander_lite.prompts import collate
 from lander_lite.reproduction import baselines
+from lander_lite.training.data import chosen_rows, pair_data
 from lander_lite.training.kl import Teacher, encode_plain, kl_divergence
-from lander_lite.training.loop import chosen_rows, finetune, label_loss, pair_data
+from lander_lite.training.loop import finetune, label_loss
 from lander_lite.tuner.model import LanderTuningConfig, get_lander_model
 
 PAIRS = ["en-de", "zh-en"]

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from lander_lite.awareness import KIND as SCORES_KIND
 from lander_lite.awareness import AwarenessScores
-from lander_lite.io import read_tensors, refuse_other, write_tensors, write_text
+from lander_lite.config import refuse_other
+from lander_lite.io import read_tensors, write_tensors, write_text
 from lander_lite.layers import KIND as LAYERS_KIND
 from lander_lite.layers import TENSORS as LAYER_TENSORS
 from lander_lite.layers import LayerScores

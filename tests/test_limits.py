@@ -30,7 +30,7 @@ from lander_lite.prompts import (
     positions_of,
     prompt_ids,
 )
-from lander_lite.training.loop import encode_text
+from lander_lite.training.data import encode_text
 
 SHORT, LONG = "The dog sleeps .", "The dog sleeps . " * 20
 

@@ -12,7 +12,8 @@ from lander_lite.blocks import feed_forwards, fingerprint
 from lander_lite.neurons import NeuronSets
 from lander_lite.prompts import texts
 from lander_lite.reproduction.baselines import full, lora
-from lander_lite.training.loop import encode_text, finetune, label_loss, latest_checkpoint
+from lander_lite.training.data import encode_text
+from lander_lite.training.loop import finetune, label_loss, latest_checkpoint
 from lander_lite.tuner.model import LanderTuningConfig, get_lander_model
 
 MONO = {"zh": ["狗在睡觉", "一只猫吃鱼", "他读书"], "de": ["der Hund schläft", "er liest"]}

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from ..awareness import AwarenessScores, score_awareness
 from ..blocks import feed_forwards, fingerprint
-from ..config import LanderConfig
+from ..config import LanderConfig, refuse_other
 from ..corpus import load_corpus
 from ..evaluation import evaluate
-from ..io import refuse_other
 from ..languages import LANGUAGE_NAMES
 from ..layers import LayerScores, detect_layers
 from ..model import load_configured

@@ -8,8 +8,7 @@ import lzma
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..config import WITHOUT_EFFECT
-from ..io import refuse_other
+from ..config import WITHOUT_EFFECT, refuse_other
 from .statistics import mean_interval
 
 # settings of tuning that each run has its own of, or that do not change what it gives

@@ -8,7 +8,6 @@ without a gradient out of its step: no decay and no momentum reaches them.
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 
@@ -20,18 +19,9 @@ from ..blocks import input_device
 from ..config import FinetuneConfig
 from ..head import label_losses
 from ..hooks import add_up, free_memory, own_part, world
-from ..languages import is_pair
-from ..prompts import (
-    check_examples,
-    check_pairs,
-    collate,
-    cut_ids,
-    encode,
-    pair_rows,
-    plain_text,
-    prompt_ids,
-)
+from ..prompts import check_examples, collate
 from .checkpoints import latest_checkpoint, load_checkpoint, run_identity, save_checkpoint
+from .data import check_data, chosen_rows, n_labels, pair_data
 from .distributed import distribute, start, unsharded
 from .kl import Teacher, encode_plain
 from .optimizer import check_optimizer, new_optimizer
@@ -74,7 +64,7 @@ def finetune(
     config = config or FinetuneConfig()
     config.check()
     check_optimizer(config)
-    check_pairs(corpus, pairs, tokenizer, plain=True)
+    check_data(corpus, pairs, tokenizer)
     for pair in pairs if hasattr(model, "set_pair") else ():
         model.set_pair(pair)  # a pair without neuron sets is refused before any work
     data = {pair: pair_data(tokenizer, corpus, pair, config, template) for pair in pairs}
@@ -250,54 +240,8 @@ def label_loss(model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return label_losses(model, batch)[0].mean()
 
 
-def n_labels(examples: Sequence[dict]) -> int:
-    """How many tokens of encoded examples are learned; nothing predicts a first one."""
-    return sum(label != -100 for example in examples for label in example["labels"][1:])
-
-
 def mean_over_processes(loss: torch.Tensor) -> float:
     return add_up(loss.detach()).item() / world()
-
-
-# ------------------------ data: functions of (seed, pair, count) alone, so resuming needs no replay
-def pair_data(tokenizer, corpus, pair: str, config: FinetuneConfig, template) -> list[dict]:
-    """The encoded rows that serve a pair or a language, the same for every method of a seed."""
-    plain = not is_pair(pair)
-    rows = plain_text(corpus, pair) if plain else pair_rows(corpus, pair)
-    order = torch.randperm(len(rows), generator=generator(config.seed, pair, "rows"))
-    chosen = [rows[row] for row in order[: config.rows_per_pair].tolist()]
-    if plain:
-        return [encode_text(tokenizer, sentence, config.max_length) for sentence in chosen]
-    options = {"template": template, "max_length": config.max_length}
-    return [encode(tokenizer, *both, pair, **options) for both in chosen]
-
-
-def encode_text(tokenizer, sentence: str, max_length: int) -> dict:
-    """One sentence with EOS to be learned: {"input_ids", "labels"}, equal, [length <= max_length].
-
-    The first token is learned only where the tokenizer puts BOS in front of it, for else nothing
-    predicts it. EOS goes with what is cut off.
-    """
-    example = cut_ids(prompt_ids(tokenizer, sentence) + [tokenizer.eos_token_id], max_length)
-    return example | {"labels": example["input_ids"]}
-
-
-def chosen_rows(n: int, config: FinetuneConfig, pair: str, count: int) -> list[int]:
-    """Rows of the count-th micro-batch of a pair: each epoch is another order of all n."""
-    size = config.batch_size
-    places = (divmod(i, n) for i in range(count * size, (count + 1) * size))
-    return [permutation(n, config.seed, pair, epoch)[place] for epoch, place in places]
-
-
-@functools.lru_cache(64)
-def permutation(n: int, seed: int, pair: str, epoch: int) -> list[int]:
-    return torch.randperm(n, generator=generator(seed, pair, f"epoch {epoch}")).tolist()
-
-
-def generator(*key) -> torch.Generator:
-    """A generator seeded by a hash of `key`; Python's own differs from process to process."""
-    seed = hashlib.sha256(repr(key).encode()).digest()[:6]
-    return torch.Generator().manual_seed(int.from_bytes(seed, "big"))
 
 
 def learning_rate_factor(step: int, config: FinetuneConfig) -> float:

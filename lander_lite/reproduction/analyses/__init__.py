@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import torch
 
-from ...config import nearest
-from ...io import refuse_other, write_text
+from ...config import nearest, refuse_other
+from ...io import write_text
 from ..lab import Lab
 from ..runs import versions
 from . import ablation, features, gates, lape, layers, profile, silhouette, switching
