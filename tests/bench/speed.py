@@ -135,9 +135,9 @@ METHODS = {
 }
 
 
-def stepper(model: nn.Module):
+def stepper(model: nn.Module, data: dict | None = None):
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
-    data, _ = batch(), model.train()
+    data, _ = data or batch(), model.train()
 
     def step():
         label_loss(model, data).backward()
