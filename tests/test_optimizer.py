@@ -19,6 +19,7 @@ from lander_lite.training.loop import finetune
 from lander_lite.training.optimizer import new_optimizer
 from lander_lite.tuner.model import LanderTuningConfig, get_lander_model
 
+MODULE = sys.modules[new_optimizer.__module__]
 PAIRS = ["en-de", "de-en"]
 SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "vocab_size": 300}
 
@@ -101,6 +102,26 @@ def test_its_steps_are_adamws(torchao, dtype):
     assert plain > 0.01 and small == pytest.approx(plain, rel=0.05)
 
 
+@pytest.mark.parametrize("shape", [(1024, 16), (700, 256), (256, 80), (16384,)])
+def test_rows_after_rows_give_what_all_at_once_gives(torchao, monkeypatch, shape):
+    def run(size):
+        monkeypatch.setattr(MODULE, "PART", size)
+        torch.manual_seed(0)
+        p = torch.nn.Parameter(torch.ones(shape))
+        optimizer = new_optimizer([p], quick(optimizer="adamw-8bit"))
+        for _ in range(3):
+            p.grad = torch.randn(shape)
+            optimizer.step()
+        moments = optimizer.state[p]["exp_avg"], optimizer.state[p]["exp_avg_sq"]
+        assert all(moment.codes.any() for moment in moments)
+        return p.detach(), *(moment.dequantize() for moment in moments), len(MODULE.parts(p))
+
+    *whole, one = run(2**22)
+    *cut, many = run(4096)
+    assert one == 1 and many == max(1, -(-shape[0] // (4096 if len(shape) == 1 else 256)))
+    assert all(map(torch.equal, whole, cut))
+
+
 def test_without_torchao_one_line_names_the_extra(bloom, tokenizer, corpus, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchao", None)
     monkeypatch.setitem(sys.modules, "torchao.optim", None)
@@ -111,7 +132,6 @@ def test_without_torchao_one_line_names_the_extra(bloom, tokenizer, corpus, monk
 
 
 def test_several_processes_are_refused(bloom, tokenizer, corpus, monkeypatch):
-    module = sys.modules[new_optimizer.__module__]
-    monkeypatch.setattr(module, "world", lambda: 2)
+    monkeypatch.setattr(MODULE, "world", lambda: 2)
     with pytest.raises(ValueError, match="adamw-8bit works in one process"):
         finetune(bloom, tokenizer, corpus, PAIRS, quick(optimizer="adamw-8bit"))

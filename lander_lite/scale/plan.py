@@ -24,6 +24,7 @@ from ..config import LanderConfig, TuningConfig, nearest
 from ..head import LOGITS, head_of
 from ..model import model_source, random_model
 from ..neurons import NeuronSets
+from ..training.optimizer import parts
 from ..tuner.config import LanderTuningConfig
 from ..tuner.model import get_lander_model
 from .footprint import footprint
@@ -279,10 +280,10 @@ def state_bytes(trained: Sequence[torch.Tensor], optimizer: str) -> float:
 
 def step_bytes(active: Sequence[torch.Tensor], optimizer: str) -> float:
     """What a step takes for a moment: AdamW's for-each form computes on copies; that of 8 bits on
-    one parameter after the other, in float32 and with whole numbers."""
+    some rows after others, in float32 and with whole numbers."""
     if optimizer == "adamw":
         return size(active)
-    return EIGHT_BIT_STEP * max(p.numel() for p in active)
+    return EIGHT_BIT_STEP * max(p[rows].numel() for p in active for rows in parts(p)[:1])
 
 
 def plan_scoring(result: Plan, base: nn.Module, quantisable: set[int]) -> None:

@@ -11,6 +11,8 @@ from torch.optim import AdamW, Optimizer
 from ..config import FinetuneConfig
 from ..hooks import world
 
+PART = 2**22
+
 
 def check_optimizer(config: FinetuneConfig) -> None:
     """ValueError where the chosen optimiser can't work: no torchao, or several processes, each of
@@ -35,17 +37,40 @@ def new_optimizer(parameters, config: FinetuneConfig) -> Optimizer:
     if config.optimizer == "adamw":
         return AdamW(parameters, weight_decay=config.weight_decay)
     from torchao.optim import AdamW8bit
+    from torchao.optim.adam import single_param_adam
 
-    class Eager8bit(AdamW8bit):
-        """It neither needs a compiler nor compiles each shape; its learning rate is a number."""
+    class InParts(AdamW8bit):
+        """It takes some rows after others, for it computes in float32, and needs no compiler."""
 
-        def step(self, closure=None):
-            for group in self.param_groups:
-                group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32)
-            with torch.compiler.set_stance("force_eager"):
-                return super().step(closure)
+        @torch.no_grad()
+        def step(self) -> None:
+            group = self.param_groups[0]
+            rate = torch.as_tensor(group["lr"], dtype=torch.float32)
+            settings = rate, *group["betas"], group["weight_decay"], group["eps"], True
+            for p in group["params"]:
+                if p.grad is not None:
+                    self.step_of(p, self.state[p], settings)
 
-    return Eager8bit(parameters, weight_decay=config.weight_decay, bf16_stochastic_round=True)
+        def step_of(self, p: Tensor, state: dict, settings: tuple) -> None:
+            if not state:
+                state["step"] = torch.tensor(0.0)
+                state["exp_avg"] = self._new_buffer(p, True)  # it has a sign
+                state["exp_avg_sq"] = self._new_buffer(p, False)
+            state["step"] += 1
+            is_rounded = p.dtype == torch.bfloat16
+            for rows in parts(p):
+                moments = state["exp_avg"][rows], state["exp_avg_sq"][rows], None
+                inputs = p[rows], p.grad[rows], state["step"], *moments
+                single_param_adam(*inputs, *settings, is_rounded)
+
+    return InParts(parameters, weight_decay=config.weight_decay)
+
+
+def parts(p: Tensor) -> list[slice]:
+    """Rows of a parameter that take their step together, about PART numbers: 256 or a multiple of
+    that, for so many numbers share a scale."""
+    size = max(1, PART * len(p) // (256 * p.numel())) * 256
+    return [slice(i, min(i + size, len(p))) for i in range(0, len(p), size)]
 
 
 def plain_tensors(moment: Tensor) -> dict[str, Tensor]:
