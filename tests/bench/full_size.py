@@ -3,9 +3,9 @@
 
 Random bfloat16 weights on the CPU. Detects layers, scores four of them, splits, takes one selective
 step. Prints the seconds of each part, the share of the tuned numbers that moved, and the peak
-memory of the process, which for a 7B model should stay below 20 GB: with bfloat16 slices and states
-of 8 bits each tuned number takes 6 bytes. With --optimizer adamw it is 8, and few numbers move; with
---slices float32 10, or 16.
+memory of the process, which for a 7B model should stay below 20 GB: with bfloat16 slices and
+states of 8 bits each tuned number takes 6 bytes. With --optimizer adamw it takes 8, and few numbers
+move; with --slices float32 it takes 10, or 16.
 """
 
 from __future__ import annotations
