@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from .blocks import feed_forwards
 from .config import LanderConfig, ModelConfig, data_dir, nearest, profiles, resolve
+from .io import content_of
 
 # model types whose files need code of their own: function(source, revision, **options)
 LOADERS = {"baichuan": "lander_lite.scale.baichuan:load_baichuan"}
@@ -47,7 +49,7 @@ def load_model(
 
     Raises: FileNotFoundError for a local folder that is missing or no model (before any hub call);
         ValueError for a misspelt profile, both quantisations, an unknown dtype, a checkpoint that
-        lacks tensors, and what is no decoder with one feed-forward network per block.
+        is damaged or lacks tensors, and what is no decoder with one feed-forward network per block.
     """
     given = {
         "dtype": dtype,
@@ -120,9 +122,13 @@ def _pretrained(source: str, settings: ModelConfig, options: dict) -> tuple:
     if loader and not settings.trust_remote_code:
         return pkgutil.resolve_name(loader)(source, settings.revision, **weights)
     refuse_no_decoder(AutoConfig.from_pretrained(source, **options), source)
-    tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    with content_of(f"the tokenizer of {source}"):
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
     weights["output_loading_info"] = True
-    model, found = AutoModelForCausalLM.from_pretrained(source, **weights, **options)
+    try:
+        model, found = AutoModelForCausalLM.from_pretrained(source, **weights, **options)
+    except SafetensorError as error:
+        raise ValueError(f"{source}: a file of weights is not whole ({error}).") from error
     refuse_missing(found, source)
     return model, tokenizer
 

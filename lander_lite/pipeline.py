@@ -68,7 +68,12 @@ class Run:
         for corpus in (self.train, self.test):
             check_pairs(corpus, c.corpus.pairs)
         report_rows(self.train, self.test, c.corpus.pairs)
-        if not (c.model.random_weights and c.model.architecture):
+        if len(c.corpus.languages) < 2:
+            raise ValueError(
+                f"corpus.languages = {', '.join(c.corpus.languages)}: neurons are told apart by "
+                f"comparing at least two languages"
+            )
+        if not (c.model.random_weights and "model_type" in c.model.architecture):
             with self.blaming("model.name_or_path"):
                 model_source(c.model.name_or_path)
 

@@ -3,6 +3,7 @@ their explorers."""
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from lander_helpers import LAYERS, make_sets
 from peft import PeftModel
 from safetensors import SafetensorError
+from transformers import T5Config
 
 from lander_lite.awareness import score_awareness
 from lander_lite.cli import main
@@ -342,6 +344,37 @@ def test_a_model_that_is_not_there_leaves_no_config_behind(
     )
     assert not folder.exists()
     assert main(["detect", *settings]) == 0
+
+
+FAILED = [  # (settings of a first start, what is said)
+    (["--corpus", "bad.jsonl"], "bad.jsonl, line 1: not valid JSON"),
+    (["--pairs", "en-xx"], "the corpus has no 'xx'"),
+    (["--set", "layers.k=9"], "k = 9 is out of range"),
+    (["--set", "corpus.languages=en"], "comparing at least two languages"),
+    (["--set", "corpus.template=nothing"], "has no {source}"),
+    (["--set", "model.name_or_path=some/hub-id"], "model.name_or_path = some/hub-id"),
+    (["--set", "model.name_or_path=t5"], "t5 (t5) is an encoder-decoder"),
+    (["--set", "model.name_or_path=cut"], "cut: a file of weights is not whole"),
+    (["--set", "model.name_or_path=damaged"], "the tokenizer of damaged is damaged"),
+]
+
+
+@pytest.mark.parametrize("step", ["run", "prune"])
+def test_a_start_that_failed_is_no_obstacle_to_the_next(step, world, monkeypatch, capsys, tmp_path):
+    settings, folder = world
+    monkeypatch.chdir(tmp_path)
+    Path("bad.jsonl").write_text("{nonsense")
+    T5Config().save_pretrained("t5")
+    for name, file in {"cut": "model.safetensors", "damaged": "tokenizer.json"}.items():
+        shutil.copytree("model", name)
+        Path(name, file).write_bytes(Path(name, file).read_bytes()[:-9])
+    for wrong, said in FAILED:
+        if step == "run" or wrong[-1] != "layers.k=9":
+            assert main([step, *settings, *wrong]) == 2
+            error = capsys.readouterr().err.splitlines()[-1]
+            assert error.startswith("lander-lite: error: ") and said in error
+            assert not folder.exists(), wrong
+    assert main([step, *settings]) == 0 and (folder / "config.yaml").is_file()
 
 
 @pytest.mark.parametrize(

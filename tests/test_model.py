@@ -15,9 +15,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import lander_lite
+from lander_lite.awareness import score_awareness
 from lander_lite.blocks import decoder_blocks, feed_forwards, fingerprint, input_device, unwrap
 from lander_lite.config import LanderConfig, ModelConfig
+from lander_lite.evaluation import evaluate
+from lander_lite.layers import detect_layers
 from lander_lite.model import LOADERS, load_configured, load_model
+from lander_lite.neurons import categorize
+from lander_lite.tuner.model import LanderTuningConfig, get_lander_model
 
 SMALL = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 
@@ -266,3 +271,31 @@ def test_a_checkpoint_with_missing_tensors_is_refused_by_name(model, tokenizer, 
         load_model(tmp_path)
     save_file(whole, path, {"format": "pt"})
     load_model(tmp_path)
+
+
+# ---------------------------------------------------------------- offloaded weights
+@pytest.mark.parametrize("whole", [True, False])
+def test_offloaded_weights_measure_the_same_and_are_not_tuned(folder, corpus, whole):
+    """The disk stands for the CPU of a machine with a GPU: accelerate brings both in the same
+    way."""
+    plain, tokenizer = load_model(folder)
+    places = {"": "disk"}
+    if not whole:
+        last = feed_forwards(plain)[3].name.rpartition(".")[0]
+        names = [name for name, x in plain.named_modules() if name and not list(x.children())]
+        places = {name: "disk" if name.startswith(last) else "cpu" for name in names}
+    offloaded, _ = load_model(folder, device_map=places)
+    assert "meta" in {p.device.type for p in offloaded.parameters()}
+    assert input_device(offloaded).type == "cpu"
+    found = {}
+    for model in (plain, offloaded):
+        layers = detect_layers(model, tokenizer, corpus, ["en-de"], k=2, progress=False)
+        scores = score_awareness(model, tokenizer, corpus, ["en", "de"], [1, 3], progress=False)
+        how = {"max_new_tokens": 4, "bootstrap": 0, "keep_hypotheses": True}
+        texts = evaluate(model, tokenizer, corpus, ["en-de"], **how)["en-de"]["hypotheses"]
+        found[model] = [layers.delta.tolist(), scores.values.tolist(), texts]
+    assert found[plain] == found[offloaded]
+    sets = categorize(scores, epsilon=0.8)
+    with pytest.raises(ValueError, match="3.mlp is offloaded .*must fit" if not whole else "must"):
+        get_lander_model(offloaded, LanderTuningConfig(sets))
+    assert not any(".lander_" in name for name, _ in offloaded.named_parameters())
