@@ -267,13 +267,17 @@ def send(command, out, sent, delay):
     return process.returncode
 
 
+def without_seconds(content):
+    return {name: value for name, value in content.items() if name not in VARIES}
+
+
 def contents(out):
     """{file: what must be the same in every run}."""
     found = {}
     for path in out.rglob("*"):
         if path.suffix == ".json":
-            content = json.loads(path.read_text(encoding="utf-8"))
-            found[path.relative_to(out)] = {x: y for x, y in content.items() if x not in VARIES}
+            text = path.read_text(encoding="utf-8")
+            found[path.relative_to(out)] = json.loads(text, object_hook=without_seconds)
         elif path.is_file():
             found[path.relative_to(out)] = path.read_bytes()
     return found
