@@ -42,7 +42,7 @@ def in_use(folder: str | Path) -> Iterator[None]:
         raise BlockingIOError(f"{folder} is in use by {_holder(path)}; {remedy}") from None
     try:
         with suppress(OSError):  # Windows lets nobody write or remove what is locked
-            path.write_text(f"process {os.getpid()} (on {socket.gethostname()})")
+            path.write_text(f"{os.getpid()}\n{socket.gethostname()}\n")  # as filelock's own
         _tidy(folder)
         yield
     finally:
@@ -57,9 +57,10 @@ def in_use(folder: str | Path) -> Iterator[None]:
 def _holder(path: Path) -> str:
     """Who wrote the lock file, as far as it can be read."""
     try:
-        return path.read_text() or "another process"
-    except OSError:
+        number, host, *_ = path.read_text().splitlines()
+    except (OSError, ValueError):
         return "another process"
+    return f"process {number} (on {host})"
 
 
 def _tidy(folder: Path) -> None:

@@ -217,7 +217,7 @@ def test_what_a_killed_process_leaves_goes_when_the_folder_is_used_again(tmp_pat
     for name in (half, f"checkpoints/a/checkpoint-2/{half}", ".lander.new/half", ".mine.tmp"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / LOCK).write_text("process 1 (on elsewhere)")
+    (tmp_path / LOCK).write_text("1\nelsewhere\n")
     with in_use(tmp_path):
         left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {LOCK, ".mine.tmp"} and not (tmp_path / LOCK).exists()
@@ -238,7 +238,7 @@ def test_a_process_ends_with_the_one_that_started_it():
 def has(out, pid):
     """Whether a process has locked the folder."""
     try:
-        return f"process {pid} " in (out / LOCK).read_text()
+        return (out / LOCK).read_text().startswith(f"{pid}\n")
     except OSError:
         return False
 
