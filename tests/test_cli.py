@@ -348,7 +348,7 @@ def test_a_model_that_is_not_there_leaves_no_config_behind(
 
 FAILED = [  # (settings of a first start, what is said)
     (["--corpus", "bad.jsonl"], "bad.jsonl, line 1: not valid JSON"),
-    (["--pairs", "en-xx"], "the corpus has no 'xx'"),
+    (["--pairs", "en-xx"], "no row has a sentence in 'xx'"),
     (["--set", "layers.k=9"], "k = 9 is out of range"),
     (["--set", "corpus.languages=en"], "comparing at least two languages"),
     (["--set", "corpus.template=nothing"], "has no {source}"),

@@ -93,7 +93,7 @@ def run_recording_optimizer(monkeypatch, *args, keep_gradients=False):
         def zero_grad(self, set_to_none=True):
             super().zero_grad(set_to_none=set_to_none and not keep_gradients)
 
-    monkeypatch.setattr("lander_lite.training.loop.AdamW", Recorded)
+    monkeypatch.setattr("lander_lite.training.optimizer.AdamW", Recorded)
     finetune(*args)
     return caught[-1]
 

@@ -59,9 +59,9 @@ class LanderTuner(BaseTuner):
             asked = {name: p.requires_grad for name, p in model.named_parameters()}
             views, known = feed_forwards(model), fingerprint(model)
             self._base = {"views": views, "fingerprint": known, "asked_gradients": asked}
+        replace(sets, model={**(config.base_fingerprint or {}), **sets.model}).check_model(model)
         for block in sets.layers:
             refuse_offloaded(self._base["views"][block])
-        replace(sets, model={**(config.base_fingerprint or {}), **sets.model}).check_model(model)
         config.base_fingerprint = self._base["fingerprint"]
         self._targets = {self._base["views"][block].name: block for block in sets.layers}
         config.target_modules = list(self._targets)
