@@ -30,6 +30,7 @@ from .prompts import (
     one_line,
     pair_rows,
     positions_of,
+    prompt,
     texts,
 )
 
@@ -98,7 +99,7 @@ def translate(
         examples.append(encode_source(tokenizer, sentence, pair, **how))
         lengths.append(len(tokenizer(sentence, add_special_tokens=False)["input_ids"]))
     check_examples(model, {pair: examples}, room, too_long)
-    options = _generation(model, tokenizer)
+    options, end = _generation(model, tokenizer, pair, template)
     outputs = [""] * len(sentences)
     bar = tqdm(total=len(filled), desc=f"translate {pair}", disable=not progress, mininterval=1)
     with evaluation_mode(model), bar:
@@ -110,15 +111,22 @@ def translate(
                 **batch, max_new_tokens=limit, logits_processor=check, **options
             )
             for row, ids in zip(rows, generated[:, batch["input_ids"].shape[1] :].tolist()):
-                outputs[filled[row]] = _first_line(tokenizer, ids)
+                outputs[filled[row]] = _until(end, tokenizer, ids)
             bar.update(len(rows))
     return outputs
 
 
-def _generation(model, tokenizer) -> dict:
-    """Greedy decoding, whatever the checkpoint would have, and its end."""
+def _generation(model, tokenizer, pair: str, template: str | None) -> tuple[dict, str]:
+    """Greedy decoding, whatever the checkpoint would have, and the text that ends a translation: a
+    base model goes on with the next example. That starts on a new line or, where the tokenizer
+    knows none, with what stands before the sentence in the template."""
     brought = {key for key in NEUTRAL if getattr(model.generation_config, key, None)}
-    return GREEDY | {key: NEUTRAL[key] for key in brought} | _stop_tokens(model, tokenizer)
+    options = GREEDY | {key: NEUTRAL[key] for key in brought} | _stop_tokens(model, tokenizer)
+    line = tokenizer("\n", add_special_tokens=False)["input_ids"]
+    start = prompt("\0", pair, template).split("\0")[0].strip()
+    if "\n" in tokenizer.decode(line) or not start:
+        return options, "\n"
+    return options | {"stop_strings": [start], "tokenizer": tokenizer}, start
 
 
 def _refuse_nan(model, batch, ids, logits):
@@ -142,9 +150,9 @@ def _stop_tokens(model, tokenizer) -> dict:
     return {"eos_token_id": stop or None, "pad_token_id": eos if pad is None else pad}
 
 
-def _first_line(tokenizer, ids: list[int]) -> str:
+def _until(end: str, tokenizer, ids: list[int]) -> str:
     text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return text.split("\n")[0].strip()
+    return text.split(end)[0].strip()
 
 
 def evaluate(

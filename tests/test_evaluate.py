@@ -7,9 +7,13 @@ import sys
 import numpy as np
 import pytest
 import sacrebleu
+import tokenizers
 import torch
 from sacrebleu.metrics import BLEU
 from sacrebleu.significance import _bootstrap_resample
+from tokenizers import decoders, normalizers, pre_tokenizers
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
 
 from lander_lite.config import data_dir
 from lander_lite.evaluation import (
@@ -349,3 +353,24 @@ def test_perplexity_is_that_of_a_plain_loop(model, tokenizer, corpus):
     )
     with pytest.raises(ValueError, match="at least one sentence"):
         perplexity(model, tokenizer, ["x"])
+
+
+def test_without_line_breaks_the_next_example_ends_a_translation(bloom, monkeypatch):
+    """A tokenizer that reads a line break as a space, as some of SentencePiece do."""
+    letters = ["<unk>", "</s>", *sorted(set("▁English:Germanabcdef"))]
+    vocabulary = {letter: i for i, letter in enumerate(letters)}
+    inner = tokenizers.Tokenizer(BPE(vocabulary, [], unk_token="<unk>"))
+    inner.normalizer = normalizers.Replace("\n", " ")
+    inner.pre_tokenizer, inner.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    named = {"unk_token": "<unk>", "eos_token": "</s>", "pad_token": "</s>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, **named)
+    translate(bloom, tokenizer, ["a b"], "en-de", max_new_tokens=3)  # generate takes what is asked
+    asked, written = {}, tokenizer("c b English: a")["input_ids"]
+
+    def generate(input_ids, **settings):
+        asked.update(settings)
+        return torch.cat([input_ids, torch.tensor([written])], dim=1)
+
+    monkeypatch.setattr(bloom, "generate", generate)
+    assert translate(bloom, tokenizer, ["a b"], "en-de") == ["c b"]
+    assert asked["stop_strings"] == ["English:"]
