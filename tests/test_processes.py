@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import psutil
 import pytest
@@ -20,7 +21,7 @@ from transformers import BloomConfig
 from lander_lite.cli import main
 from lander_lite.config import PACKAGE, LanderConfig
 from lander_lite.folders import LOCK, in_use
-from lander_lite.reproduction.workers import _end_with_parent
+from lander_lite.reproduction import workers
 
 # LANDER_LITE_KILLS=100 takes half an hour: kills of all commands, in the shares given here
 KILLS = int(os.environ.get("LANDER_LITE_KILLS", 0))
@@ -227,12 +228,19 @@ def test_what_a_killed_process_leaves_goes_when_the_folder_is_used_again(tmp_pat
 def test_a_process_ends_with_the_one_that_started_it():
     alive, held = multiprocessing.Pipe(duplex=False)
     spawn = multiprocessing.get_context("spawn")
-    process = spawn.Process(target=_end_with_parent, args=(alive,))
+    process = spawn.Process(target=workers._end_with_parent, args=(alive,))
     process.start()
     assert process.join(0.2) is None and process.is_alive()
     held.close()
     process.join(60)
     assert process.exitcode == 1
+
+
+def test_a_process_of_a_study_that_is_killed_is_one_line(monkeypatch):
+    monkeypatch.setattr(workers, "_work", os._exit)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        with pytest.raises(ChildProcessError, match="out of memory, or killed; finished runs are"):
+            list(workers._perform_all(pool, [(9,)]))
 
 
 def has(out, pid):
