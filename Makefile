@@ -47,7 +47,7 @@ lint: .venv/.installed
 test: lint
 	$(BIN)/python -m pytest tests
 	@test -n "$(NOTEBOOKS)" || { echo "notebooks/ holds no notebook"; exit 1; }
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 $(NOTEBOOKS)
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 $(NOTEBOOKS)
 
 notebooks: .venv/.installed
 	$(BIN)/python -m lander_lite.course.notebooks --in-place $(NOTEBOOKS)

@@ -500,6 +500,29 @@ def test_runner_goes_on_after_a_failure_and_says_so(tmp_path, capsys):
     assert runner.main([str(tmp_path / "none.ipynb")]) == 2
 
 
+@pytest.mark.parametrize(
+    "code, why",
+    [
+        ("def deep(n):\n    return deep(n - 1) if n else 1 / 0\n\ndeep(9)", "ZeroDivisionError: "),
+        ("import os, time\nos.write(2, b'noise'); time.sleep(60)", "a cell ran longer than 1 s"),
+        ("import os\nos.write(2, b'last words'); os._exit(1)", "the kernel died: is there enough"),
+    ],
+)
+def test_the_reason_of_a_failure_stands_first(tmp_path, capfd, monkeypatch, code, why):
+    monkeypatch.setattr(runner, "TIMEOUT", 1)
+    assert runner.main([str(lesson(tmp_path / "00_bad.ipynb", code)), "--in-place"]) == 1
+    shown = capfd.readouterr()
+    _, first, *others = shown.out.splitlines()
+    assert first.strip().startswith(why) and shown.err == ""
+    assert ("last words" in others[-2]) == ("died" in why)
+
+
+def test_a_kernels_noise_is_not_shown(tmp_path, capfd):
+    path = lesson(tmp_path / "00_good.ipynb", "import os; n = os.write(2, b'noise')")
+    assert runner.main([str(path), "--in-place"]) == 0
+    assert "noise" not in "".join(capfd.readouterr())
+
+
 def test_in_place_gives_the_same_bytes_twice(tmp_path):
     path = lesson(tmp_path / "00_good.ipynb", "print('same')")
     assert runner.main([str(path), "--in-place"]) == 0

@@ -8,6 +8,7 @@ import io
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,12 +27,12 @@ NOTEBOOKS = PACKAGE.parent / "notebooks"
 LESSONS = re.compile(r"0[0-5]_\w+\.ipynb")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 COLOURS = 256  # of a saved picture: half of the bytes, and no difference to the eye
-TIMEOUT = 600  # seconds a cell
+TIMEOUT = 1800  # seconds a cell: on a machine that others use too, torch may be ten times slower
 
 
 def execute(path: Path) -> tuple[nbformat.NotebookNode, str | None]:
     """The notebook run from top to bottom in a fresh kernel, in its own folder: (notebook, what
-    went wrong or None)."""
+    went wrong, its reason in the first line, or None)."""
     notebook, error = nbformat.read(path, as_version=4), None
     client = NotebookClient(
         notebook,
@@ -43,11 +44,26 @@ def execute(path: Path) -> tuple[nbformat.NotebookNode, str | None]:
         coalesce_streams=True,
         extra_arguments=["--IPKernelApp.log_level=ERROR"],  # no note on TCP encryption a lesson
     )
-    try:
-        client.execute()
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
-        error = str(failure)
+    with tempfile.TemporaryFile("w+", errors="replace") as said:  # a kernel's last words are noise
+        try:
+            client.execute(stderr=said)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
+            said.seek(0)
+            error = f"{reason(failure)}\n{last_lines(str(failure))}\n{last_lines(said.read())}"
     return clean(notebook), error
+
+
+def reason(failure: Exception) -> str:
+    """What stopped a lesson, in one line."""
+    if isinstance(failure, CellExecutionError):
+        return f"{failure.ename}: {failure.evalue}".splitlines()[0]
+    if isinstance(failure, CellTimeoutError):
+        return f"a cell ran longer than {TIMEOUT} s: is the machine busy, or too small?"
+    return "the kernel died: is there enough memory?"
+
+
+def last_lines(text: str) -> str:
+    return "\n".join(text.strip().splitlines()[-6:])
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -93,7 +109,7 @@ def run(paths: Sequence[Path], folder: Path | None) -> int:
         print(f"{time.time() - start:6.1f} s  {'FAILED' if error else 'ok'}", flush=True)
         if error:
             failed += 1
-            print("    " + "\n    ".join(error.strip().splitlines()[-6:]), flush=True)
+            print("    " + "\n    ".join(error.strip().splitlines()), flush=True)
             if folder is None:  # the saved notebook stays as it was
                 continue
         text = nbformat.writes(notebook).rstrip("\n") + "\n"
