@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode  # documented, though i
 
 from .blocks import unwrap
 
-LOGITS = 2**25  # that exist at once in parts; each takes 12 bytes, with its gradients
+LOGITS = 2**26  # that exist at once in parts; each takes 12 bytes, with its gradients
 
 
 def label_losses(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
