@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from .blocks import fingerprint
 from .hooks import Site, observe, read_mean, sentence_losses, sites, token_weights
-from .io import content_of, read_tensors, write_tensors
+from .io import write_tensors
 from .languages import parse_pair
 from .layers import LayerScores
 from .prompts import check_examples, check_pairs, encode, encode_sentences, pair_rows, texts
@@ -52,9 +52,10 @@ class AwarenessScores:
     @classmethod
     def load(cls, path: str | Path) -> AwarenessScores:
         """Read what `save` wrote. FileNotFoundError; ValueError for another content."""
-        content, tensors = read_tensors(path, KIND)
-        with content_of(path):
-            return cls(**tensors, **content)
+        from .stored import read_object
+
+        kinds = {"languages": list[str], "layers": list[int], "model": dict, "settings": dict}
+        return read_object(lambda tensors, content: cls(**tensors, **content), path, KIND, kinds)
 
 
 def _positions(name: str, wanted: Sequence, known: list) -> list[int]:

@@ -60,14 +60,12 @@ def open_tensors(path: str | Path):
 
     Raises: FileNotFoundError; ValueError for a damaged file.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file {path}.")
-    try:
+    with content_of(path):
         return safe_open(path, framework="pt", device="cpu")
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}).") from error
 
 
 def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -92,6 +90,9 @@ def content_of(path: str | Path) -> Iterator[None]:
     """Inside, whatever is wrong with a file's content is a ValueError that names the file."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        fault = f"no {error}" if isinstance(error, KeyError) else error
-        raise ValueError(f"{path} is damaged or of another version: {fault}") from error
+    except (OSError, ImportError, MemoryError):  # not the content's fault
+        raise
+    except Exception as error:  # libraries raise what they like
+        fault = str(f"no {error}" if isinstance(error, KeyError) else error)[:300]
+        told = f"{path} is damaged or of another version: {fault}"
+        raise ValueError(f"{told}; make it, or get it, again") from error

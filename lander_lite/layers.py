@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from .blocks import decoder_blocks
 from .hooks import observe, read_mean, sites, token_weights
-from .io import content_of, write_text
+from .io import write_text
 from .prompts import check_examples, check_pairs, encode, pair_rows
 
 MEASURES = {"signed": "delta", "absolute": "absolute", "cosine": "cosine"}
@@ -79,18 +79,9 @@ class LayerScores:
     @classmethod
     def load(cls, path: str | Path) -> LayerScores:
         """Read what `save` wrote. FileNotFoundError; ValueError for another content."""
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not JSON: {error}.") from error
-        if not isinstance(content, dict) or content.pop("kind", None) != KIND:
-            raise ValueError(f"{path} holds no layer scores; `detect_layers(…).save` writes them.")
-        with content_of(path):
-            scores = cls(**content | {name: torch.tensor(content[name]) for name in TENSORS})
-            wrong = [x for x in scores.selected if x not in range(1, scores.activation.shape[1])]
-            if wrong:
-                raise ValueError(f"selected layer {wrong[0]!r} is no block that RA can choose")
-            return scores
+        from .stored import read_layers
+
+        return read_layers(cls, path, KIND, TENSORS)
 
 
 def _largest(values: torch.Tensor, k: int) -> list[int]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .blocks import fingerprint
-from .io import content_of, read_tensors, write_tensors
+from .io import write_tensors
 from .languages import languages_of_pair
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ class NeuronSets:
 
     def _check_awareness(self, language: str, layer: int) -> None:
         scores = self.awareness.get(language, {}).get(layer)
-        if scores is None or scores.shape != (self.d_ff,):
-            needed = f"needs a tensor of shape ({self.d_ff},)"
+        if scores is None or scores.shape != (self.d_ff,) or not scores.isfinite().all():
+            needed = f"needs finite numbers of shape ({self.d_ff},)"
             raise ValueError(f"awareness of '{language}', layer {layer}: {needed}.")
 
     def pair(self, pair: str) -> Sets:
@@ -175,15 +175,17 @@ class NeuronSets:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], content: dict) -> NeuronSets:
         """What `as_tensors` gave."""
+        left = dict(tensors)
 
         def collect(name: str) -> Sets:
-            names = {layer: f"{name}.{layer}" for layer in content["layers"]}
-            return {layer: tensors[key] for layer, key in names.items() if key in tensors}
+            return {layer: left.pop(f"{name}.{layer}") for layer in content["layers"]}
 
-        specific = {x: collect(f"specific.{x}") for x in content["languages"]}
-        awareness = {x: collect(f"awareness.{x}") for x in content["languages"]}
-        awareness = {language: scores for language, scores in awareness.items() if scores}
-        sets = {"general": collect("general"), "specific": specific, "awareness": awareness or None}
+        sets: dict = {"general": collect("general")}
+        sets["specific"] = {x: collect(f"specific.{x}") for x in content["languages"]}
+        if any(name.startswith("awareness.") for name in left):
+            sets["awareness"] = {x: collect(f"awareness.{x}") for x in content["languages"]}
+        if left:
+            raise ValueError(f"{min(left)} belongs to no layer and language that the sets name")
         return cls(**sets, **content)
 
     def save(self, path: File) -> None:
@@ -193,9 +195,11 @@ class NeuronSets:
     @classmethod
     def load(cls, path: File) -> NeuronSets:
         """Read what `save` wrote. Raises FileNotFoundError; ValueError for any other file."""
-        content, tensors = read_tensors(path, FORMAT)
-        with content_of(path):
-            return cls.from_tensors(tensors, content)
+        from .stored import read_object
+
+        kinds = {"layers": list[int], "languages": list[str], "d_ff": int, "method": str}
+        kinds |= {"model": dict, "provenance": dict}
+        return read_object(cls.from_tensors, path, FORMAT, kinds)
 
     @classmethod
     def from_lape_file(cls, path: File, languages: Sequence[str], model=None) -> NeuronSets:

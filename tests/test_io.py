@@ -94,10 +94,18 @@ def stored_layers() -> dict:
 LAYER_FAULTS = {
     "no 'delta'": {"delta": None},
     "unexpected keyword": {"more": 1},
-    "selected layer '1'": {"selected": ["1"]},
-    "selected layer 1.5": {"selected": [1.5]},
-    "selected layer 9": {"selected": [9]},
-    "selected layer 0": {"selected": [0]},
+    "selected = ..1..: expected list of int": {"selected": ["1"]},
+    "selected = .1.5.: expected list of int": {"selected": [1.5]},
+    "selected layers .9.: RA can choose 1 … 3": {"selected": [9]},
+    "selected layers .0.": {"selected": [0]},
+    "selected layers ..:": {"selected": []},
+    "expected list of str": {"pairs": "en-de"},
+    "settings = .*: expected dict": {"settings": []},
+    "no 'other'": {"method": "other"},
+    "infer dtype": {"cosine": [{}]},
+    "do not fit 2 pairs": {"pairs": ["en-de", "de-en"]},
+    "do not fit 1 pairs": {"delta": [[1.0] * 4]},
+    "do not fit 1 pairs and": {"activation": 5},
 }
 
 
@@ -112,15 +120,37 @@ def test_layer_scores_that_were_changed_are_refused_by_file_and_key(tmp_path, fa
         LayerScores.load(path)
 
 
-@pytest.mark.parametrize("removed", ["layers", "languages", "d_ff"])
-def test_neuron_sets_that_were_changed_are_refused_by_file_and_key(tmp_path, removed):
+SETS_FAULTS = {  # {what is said: {key: its new value, None for one that goes}}
+    "no 'layers'": {"layers": None},
+    "no 'languages'": {"languages": None},
+    "no 'd_ff'": {"d_ff": None},
+    "no 'specific.en.2'": {"specific.en.2": None},
+    "awareness.en.2 belongs to no layer and language": {"layers": [0]},
+    "x belongs to no layer": {"x": torch.ones(2)},
+    "layers = .'0', 2.: expected list of int": {"layers": ["0", 2]},
+    "languages = 'en': expected list of str": {"languages": "en"},
+    "model = .'d_ff'.: expected dict": {"model": ["d_ff"]},
+    "awareness of 'en', layer 0: needs finite numbers": {
+        "awareness.en.0": torch.full((10,), torch.nan)
+    },
+}
+
+
+@pytest.mark.parametrize("fault", SETS_FAULTS)
+def test_neuron_sets_that_were_changed_are_refused_by_file_and_key(tmp_path, fault):
     path = tmp_path / "neurons.safetensors"
-    sets = NeuronSets([0, 2], ["en"], {0: [1]}, {"en": {2: [7]}}, 10, method="by hand")
-    tensors, content = sets.as_tensors()
-    write_tensors(path, FORMAT, tensors, content)
+    scores = {"en": {layer: torch.ones(10) for layer in (0, 2)}}
+    sets = NeuronSets([0, 2], ["en"], {0: [1]}, {"en": {2: [7]}}, 10, awareness=scores)
+    sets.save(path)
     assert NeuronSets.load(path).hash() == sets.hash()
-    write_tensors(path, FORMAT, tensors, {k: v for k, v in content.items() if k != removed})
-    with pytest.raises(ValueError, match=f"neurons.safetensors is damaged .*{removed}"):
+    changed = dict(zip(("tensors", "content"), sets.as_tensors()))
+    for key, value in SETS_FAULTS[fault].items():
+        part = changed["content" if key in changed["content"] else "tensors"]
+        part[key] = value
+        if value is None:
+            del part[key]
+    write_tensors(path, FORMAT, *changed.values())
+    with pytest.raises(ValueError, match=f"neurons.safetensors is damaged .*{fault}"):
         NeuronSets.load(path)
 
 

@@ -153,6 +153,6 @@ def test_save_and_load(bloom, tokenizer, corpus, tmp_path):
     assert loaded.top(2) == scores.selected
     (tmp_path / "other.json").write_text(json.dumps({"kind": "something"}))
     (tmp_path / "broken.json").write_text("{")
-    for name, message in (("other", "no layer scores"), ("broken", "not JSON")):
+    for name, message in (("other", "no layer scores"), ("broken", "broken.json is damaged")):
         with pytest.raises(ValueError, match=message):
             LayerScores.load(tmp_path / f"{name}.json")

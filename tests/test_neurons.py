@@ -309,7 +309,7 @@ def test_loading_something_else_says_so(sets, tmp_path):
         NeuronSets.load(tmp_path / "scores.safetensors")
     sets.save(tmp_path / "cut.safetensors")
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "cut.safetensors").read_bytes()[:-8])
-    with pytest.raises(ValueError, match="not a whole"):
+    with pytest.raises(ValueError, match="cut.safetensors is damaged"):
         NeuronSets.load(tmp_path / "cut.safetensors")
 
 
