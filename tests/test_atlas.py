@@ -1,0 +1,103 @@
+"""The atlas: counts of many languages in halves of the text, kept small, and resumed."""
+
+import json
+
+import pytest
+import torch
+
+from lander_lite import load_corpus
+from lander_lite.cli import main
+from lander_lite.neighbours import atlas as module
+from lander_lite.neighbours.atlas import STEPS, Atlas, atlas, split
+from lander_lite.neighbours.lape import activation_counts, lape_from_counts
+
+LANGUAGES = ["en", "de", "zh"]
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """Six rows of three documents, one sentence not there."""
+    words = {"en": "the dog sleeps", "de": "der Hund schläft", "zh": "狗在睡觉"}
+    rows = []
+    for i in range(6):
+        row = {language: f"{text} {'a' * i}" for language, text in words.items()}
+        rows.append({"translation": row, "document": f"d{i // 2}"})
+    rows[1]["translation"]["zh"] = None
+    path = tmp_path_factory.mktemp("atlas") / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def corpus(rows):
+    return load_corpus(rows)
+
+
+def test_halves_are_of_other_documents_or_else_rows(corpus):
+    assert [len(half) for half in split(corpus, "en")] == [4, 2]
+    assert [len(half) for half in split(corpus, "zh")] == [3, 2]
+    assert split(corpus.remove_columns("document"), "en")[1][0] == "the dog sleeps a"
+
+
+def test_counts_are_those_of_lape(model, tokenizer, corpus, tmp_path):
+    found = atlas(model, tokenizer, corpus, tmp_path, progress=False)
+    assert found.languages == LANGUAGES and found.roots.dtype == torch.uint8
+    text = {x: [row[x] for row in corpus["translation"] if row[x]] for x in LANGUAGES}
+    exact, kept = activation_counts(model, tokenizer, text, LANGUAGES), found.counts()
+    assert torch.equal(exact.tokens, kept.tokens)
+    far = (exact.shares.sqrt() - kept.shares.sqrt()).abs().max()
+    steps = 0.5 / STEPS + 0.5 / exact.tokens.min().sqrt()  # a small text's counts are whole numbers
+    assert far <= steps
+    first = activation_counts(model, tokenizer, {x: split(corpus, x)[0] for x in LANGUAGES}, LANGUAGES)
+    assert torch.equal(first.tokens, found.counts(half=0).tokens)
+    two = found.counts(languages=["zh", "en"])
+    assert two.languages == ["zh", "en"] and torch.equal(two.counts[..., 1], kept.counts[..., 0])
+    assert lape_from_counts(kept, top_rate=0.1).languages == LANGUAGES
+
+
+def test_a_file_gives_what_was_saved(model, tokenizer, corpus, tmp_path):
+    found = atlas(model, tokenizer, corpus, tmp_path / "parts", progress=False)
+    path = tmp_path / "atlas.safetensors.xz"
+    found.save(path)
+    again = Atlas.load(path)
+    assert torch.equal(again.roots, found.roots) and torch.equal(again.tokens, found.tokens)
+    assert (again.languages, again.model, again.settings) == (LANGUAGES, found.model, found.settings)
+    before = path.read_bytes()
+    found.save(path)
+    assert path.read_bytes() == before
+    for damaged in (before[:-20], b"", b"text", before[:50] + b"x" + before[51:]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"atlas.safetensors.xz is damaged or of another version"):
+            Atlas.load(path)
+
+
+def test_a_run_that_was_stopped_goes_on(model, tokenizer, corpus, tmp_path, monkeypatch):
+    whole = atlas(model, tokenizer, corpus, tmp_path / "whole", progress=False)
+    counted, count = [], module.active_tokens
+
+    def stopping(model, tokenizer, text, *options):
+        counted.append(text)
+        if len(counted) == 4:
+            raise KeyboardInterrupt
+        return count(model, tokenizer, text, *options)
+
+    monkeypatch.setattr(module, "active_tokens", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        atlas(model, tokenizer, corpus, tmp_path / "parts", progress=False)
+    resumed = atlas(model, tokenizer, corpus, tmp_path / "parts", progress=False)
+    assert len(counted) == 4 + 4 and torch.equal(resumed.roots, whole.roots)
+    with pytest.raises(ValueError, match=r"en.safetensors was made with another max_sentences \(500"):
+        atlas(model, tokenizer, corpus, tmp_path / "parts", max_sentences=3, progress=False)
+    with pytest.raises(ValueError, match="at least two different codes"):
+        atlas(model, tokenizer, corpus, tmp_path / "parts", languages=["en"], progress=False)
+
+
+def test_the_command_line_makes_the_file(model, tokenizer, corpus, rows, tmp_path, capsys):
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    folder = tmp_path / "run"
+    settings = ["--set", f"model.name_or_path={tmp_path / 'model'}", "--corpus", str(rows)]
+    assert main(["atlas", *settings, "--output-dir", str(folder)]) == 0
+    found = Atlas.load(folder / "atlas.safetensors.xz")
+    assert torch.equal(found.roots, atlas(model, tokenizer, corpus, tmp_path / "a").roots)
+    assert "atlas.safetensors.xz" in capsys.readouterr().out
