@@ -24,6 +24,7 @@ STEPS = {
     "finetune": "train general and specific neurons                    → lander/",
     "evaluate": "BLEU and chrF2 of the base and of the tuned model       → results.json",
     "lape": "language neurons of all layers by activation entropy      → lape.safetensors",
+    "atlas": "activation of every neuron in all languages of --corpus    → atlas.safetensors.xz",
     "translate": "translate --text, or the lines of standard input",
     "prune": "set the least important weights of the blocks to 0     → pruned/, pruning.json",
     "plan": "memory and compute of --method on paper; loads no model",
@@ -188,6 +189,14 @@ def prune_step(config: LanderConfig, folder: Path, options: argparse.Namespace) 
         timed("prune", lambda: pruning.prune_step(run, *amount))
 
 
+def atlas_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -> None:
+    from .folders import in_use
+    from .neighbours import atlas
+
+    with in_use(folder):
+        timed("atlas", lambda: atlas.atlas_step(config, folder))
+
+
 def translate_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -> None:
     if len(config.corpus.pairs) != 1:
         raise ValueError("translate takes one direction: --pairs en-de")
@@ -271,7 +280,7 @@ def main(arguments: list[str] | None = None) -> int:
         config, folder = configure(options)
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             join_processes(options.step, config)
-        steps = {"plan": plan_step, "study": study_step, "prune": prune_step}
+        steps = {"plan": plan_step, "study": study_step, "prune": prune_step, "atlas": atlas_step}
         steps["translate"] = translate_step
         steps.get(options.step, pipeline_step)(config, folder, options)
     except ANSWERED as error:

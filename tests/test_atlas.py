@@ -48,7 +48,9 @@ def test_counts_are_those_of_lape(model, tokenizer, corpus, tmp_path):
     far = (exact.shares.sqrt() - kept.shares.sqrt()).abs().max()
     steps = 0.5 / STEPS + 0.5 / exact.tokens.min().sqrt()  # a small text's counts are whole numbers
     assert far <= steps
-    first = activation_counts(model, tokenizer, {x: split(corpus, x)[0] for x in LANGUAGES}, LANGUAGES)
+    first = activation_counts(
+        model, tokenizer, {x: split(corpus, x)[0] for x in LANGUAGES}, LANGUAGES
+    )
     assert torch.equal(first.tokens, found.counts(half=0).tokens)
     two = found.counts(languages=["zh", "en"])
     assert two.languages == ["zh", "en"] and torch.equal(two.counts[..., 1], kept.counts[..., 0])
@@ -61,13 +63,19 @@ def test_a_file_gives_what_was_saved(model, tokenizer, corpus, tmp_path):
     found.save(path)
     again = Atlas.load(path)
     assert torch.equal(again.roots, found.roots) and torch.equal(again.tokens, found.tokens)
-    assert (again.languages, again.model, again.settings) == (LANGUAGES, found.model, found.settings)
+    assert (again.languages, again.model, again.settings) == (
+        LANGUAGES,
+        found.model,
+        found.settings,
+    )
     before = path.read_bytes()
     found.save(path)
     assert path.read_bytes() == before
     for damaged in (before[:-20], b"", b"text", before[:50] + b"x" + before[51:]):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"atlas.safetensors.xz is damaged or of another version"):
+        with pytest.raises(
+            ValueError, match=r"atlas.safetensors.xz is damaged or of another version"
+        ):
             Atlas.load(path)
 
 
@@ -86,7 +94,9 @@ def test_a_run_that_was_stopped_goes_on(model, tokenizer, corpus, tmp_path, monk
         atlas(model, tokenizer, corpus, tmp_path / "parts", progress=False)
     resumed = atlas(model, tokenizer, corpus, tmp_path / "parts", progress=False)
     assert len(counted) == 4 + 4 and torch.equal(resumed.roots, whole.roots)
-    with pytest.raises(ValueError, match=r"en.safetensors was made with another max_sentences \(500"):
+    with pytest.raises(
+        ValueError, match=r"en.safetensors was made with another max_sentences \(500"
+    ):
         atlas(model, tokenizer, corpus, tmp_path / "parts", max_sentences=3, progress=False)
     with pytest.raises(ValueError, match="at least two different codes"):
         atlas(model, tokenizer, corpus, tmp_path / "parts", languages=["en"], progress=False)

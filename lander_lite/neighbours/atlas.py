@@ -19,8 +19,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..blocks import fingerprint
-from ..config import refuse_other
+from ..config import LanderConfig, refuse_other
+from ..corpus import load_corpus
 from ..io import atomic_path, content_of, read_tensors, write_tensors
+from ..model import load_configured
 from ..prompts import languages_of
 from .lape import ActivationCounts, active_tokens, check_languages
 
@@ -135,3 +137,23 @@ def split(corpus, language: str) -> list[list[str]]:
         if row:
             halves[number[document] % 2].append(row)
     return halves
+
+
+# ---------------------------------------------------------------- on the command line
+def atlas_step(config: LanderConfig, folder: Path) -> Path:
+    """`lander-lite atlas`: all languages of the training corpus; parts in atlas/, then one file."""
+    corpus = load_corpus(config.corpus.train, empty=config.corpus.empty)
+    model, tokenizer = load_configured(config.model)
+    found = atlas(
+        model,
+        tokenizer,
+        corpus,
+        folder / "atlas",
+        max_sentences=config.awareness.max_sentences,
+        batch_size=config.awareness.batch_size,
+        max_length=config.corpus.max_length,
+        progress=config.finetune.progress,
+    )
+    path = folder / "atlas.safetensors.xz"
+    found.save(path)
+    return path
