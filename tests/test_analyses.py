@@ -337,12 +337,13 @@ def test_the_gates_rate_is_that_of_the_grid(lab, quickly, monkeypatch):
         "base_model": lab.model,
         "corpus": lab.corpus,
         "profile": "tiny-bloom",
+        **{"seed": 0, "settings": {}, "pairs": {}},
     }
     trials = {"a": (0.003, 5.0, {}), "b": (0.001, 9.0, {}), "c": (0.03, 99.0, {"diverged": "nan"})}
     (lab.folder / "grid").mkdir()
     for name, (rate, bleu, more) in trials.items():
         (lab.folder / "grid" / f"{name}.json").write_text(
-            json.dumps(base | {"learning_rate": rate, "mean": {"bleu": bleu}} | more)
+            json.dumps(base | {"learning_rate": rate, "mean": {"bleu": bleu, "chrf": 1.0}} | more)
         )
     rates, real = [], gates.finetune
     monkeypatch.setattr(

@@ -284,7 +284,7 @@ SPOILED = {
     "parameters.safetensors": (flip, "parameters.safetensors is not the file that belongs"),
     "optimizer.safetensors": (flip, "optimizer.safetensors is not the file that belongs"),
     "gone": (lambda path: path.unlink(), "optimizer.safetensors is not the file that belongs"),
-    "update": (renumber, "state.json is damaged .*it says update 999, after 2 losses"),
+    "update": (renumber, "state.json is damaged .*it says update 999, and its log has .'loss': 2"),
     "log": (forget, "state.json is damaged .*no 'log'"),
     "json": (lambda path: path.write_text("{"), "state.json is damaged"),
 }

@@ -183,7 +183,8 @@ def test_stored_reads_a_folder_or_says_what_makes_it(tmp_path, capsys):
         and "data/results/tiny-bloom/matrix" in said
     )
     (tmp_path / "matrix").mkdir()
-    content = {**ZERO, "base_model": {}, "corpus": "a", "profile": "tiny-bloom"}
+    content = {**ZERO, "base_model": {}, "corpus": "a", "profile": "tiny-bloom", "settings": {}}
+    content["mean"] = {"bleu": 1.0, "chrf": 2.0}
     (tmp_path / "matrix" / "zero-shot-seed0.json").write_text(json.dumps(content))
     assert (
         stored("tiny-bloom", "matrix", tmp_path)[0]["pairs"] == ZERO["pairs"]

@@ -17,6 +17,7 @@ from ..config import LanderConfig
 from ..corpus import load_corpus
 from ..io import write_text
 from ..prompts import pair_rows
+from ..stored import read_json
 from .methods import METHODS
 from .results import load_hypotheses, load_results
 from .statistics import bleu_rows, mean_interval, paired_bootstrap, with_interval
@@ -115,7 +116,7 @@ class Study:
         self._store = self.folder / "analysis" / "bootstrap.json"
         self.bootstraps = {}
         if self._store.is_file():
-            self.bootstraps = json.loads(self._store.read_text(encoding="utf-8"))
+            self.bootstraps = read_json(self._store, {})
 
     @property
     def name(self) -> str:
@@ -154,7 +155,7 @@ class Study:
         path = self.folder / "analysis" / f"{name}.json"
         if not path.is_file():
             raise NotMeasured(f"analysis: {name}")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, {})
 
     # ---------------------------------------------------------------- differences
     def difference(

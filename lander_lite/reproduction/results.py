@@ -9,10 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..config import WITHOUT_EFFECT, refuse_other
+from ..io import content_of
+from ..stored import check_kinds, read_json
 from .statistics import mean_interval
 
 # settings of tuning that each run has its own of, or that do not change what it gives
 LEFT_OUT = ("learning_rate", "seed", "updates", "gradient_checkpointing", *WITHOUT_EFFECT)
+# what every result has, for tables and claims
+CONTENT = {"method": str, "profile": str, "corpus": str, "seed": int}
+CONTENT |= dict.fromkeys(("settings", "mean", "pairs", "base_model"), dict)
 
 
 def settings_of(config) -> dict[str, dict]:
@@ -23,10 +28,18 @@ def settings_of(config) -> dict[str, dict]:
     return {"finetune": finetune, "model": model, "prompt": {"template": config.corpus.template}}
 
 
+def read_run(path: Path) -> dict:
+    """A result file as `runs.run` writes it; ValueError, with file and key, for any other."""
+    result = read_json(path, CONTENT)
+    with content_of(path):
+        check_kinds(result["mean"], {"bleu": float, "chrf": float})
+        return result
+
+
 def read_result(path: Path, lab, spec) -> dict:
     """The result of a run that was done before. ValueError when its model, corpus, neuron sets,
     updates, directions or settings are others than this lab's and spec's."""
-    result = json.loads(path.read_text(encoding="utf-8"))
+    result = read_run(path)
     wanted = {
         "base_model": lab.model,
         "corpus": lab.corpus,
@@ -56,7 +69,7 @@ def load_results(
     command that makes them again."""
     folder, results = Path(folder), []
     for path in sorted((folder / kind).glob("*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = read_run(path)
         base_model, corpus = base_model or result["base_model"], corpus or result["corpus"]
         remedy = (
             f"remove {folder} and run: lander-lite study --profile {result['profile']} --kinds "
@@ -71,7 +84,9 @@ def load_hypotheses(folder, method: str, seed: int = 0) -> dict[str, list[str]]:
     """{pair: translations of the whole test set} of a main run. FileNotFoundError if it was not
     run."""
     path = Path(folder) / "main" / f"{method}-seed{seed}.hypotheses.xz"
-    return json.loads(lzma.decompress(path.read_bytes()))
+    data = path.read_bytes()
+    with content_of(path):
+        return json.loads(lzma.decompress(data))
 
 
 def bleu(run: dict) -> float:

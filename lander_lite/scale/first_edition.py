@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..io import read_tensors
+from ..io import content_of, read_tensors
 from ..neurons import NeuronSets
 from ..tuner.model import FIRST_EDITION, LanderModel, LanderTuningConfig, get_lander_model
 
@@ -19,13 +19,15 @@ def load_first_edition(model: nn.Module, folder: str | Path) -> LanderModel:
 
     Raises: FileNotFoundError; ValueError for another file or another base model.
     """
-    about, tensors = read_tensors(Path(folder) / FIRST_EDITION, "lander_lite.LanderModel/1")
+    path = Path(folder) / FIRST_EDITION
+    about, tensors = read_tensors(path, "lander_lite.LanderModel/1")
     indices = {k.removeprefix(SETS): v for k, v in tensors.items() if k.startswith(SETS)}
-    sets = NeuronSets.from_tensors(indices, about["neuron_sets"])
-    settings = {name: about[name] for name in ("routing", "other_specific", "dtype")}
-    config = LanderTuningConfig(sets, base_fingerprint=about["base_model"], **settings)
+    with content_of(path):
+        sets = NeuronSets.from_tensors(indices, about["neuron_sets"])
+        settings = {name: about[name] for name in ("routing", "other_specific", "dtype")}
+        config = LanderTuningConfig(sets, base_fingerprint=about["base_model"], **settings)
     lander = get_lander_model(model, config)
-    with torch.no_grad():
+    with torch.no_grad(), content_of(path):
         for block, layer in lander.partitioned.items():
             for key, p in layer.slices.items():
                 p.copy_(tensors[f"{block}.slices.{key.replace(':', '.')}"])

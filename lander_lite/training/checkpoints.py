@@ -21,10 +21,12 @@ import torch
 from ..config import WITHOUT_EFFECT
 from ..hooks import is_main, wait
 from ..io import content_of, read_tensors, write_tensors, write_text
+from ..stored import check_kinds, read_json
 from .distributed import shard_like, unsharded
 from .optimizer import plain_tensors, quantised
 
 STATE, KIND = "state.json", "lander_lite.Checkpoint/1"
+CONTENT = {"identity": str, "update": int, "log": dict, "files": dict, "states": dict}
 PARAMETERS, OPTIMIZER = "parameters.safetensors", "optimizer.safetensors"
 MAY_DIFFER = (*WITHOUT_EFFECT, "base_model_name_or_path", "peft_version")
 
@@ -117,12 +119,14 @@ def save_checkpoint(output_dir, run, keep: int) -> None:
 def load_checkpoint(folder: Path, run) -> None:
     """Put a checkpoint back into a run, exactly. ValueError if it belongs to another one, or is not
     what was written."""
+    content = read_json(folder / STATE, CONTENT)
+    identity, update, log = content["identity"], content["update"], content["log"]
     with content_of(folder / STATE):
-        content = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        identity, update, log = content["identity"], content["update"], content["log"]
-        files, scaler = content.get("files", {}), content["states"].get("scaler")
-        if folder.name != f"checkpoint-{update}" or len(log["loss"]) != update:
-            raise ValueError(f"it says update {update}, after {len(log['loss'])} losses")
+        check_kinds(log, dict.fromkeys(run.log, list[float]))
+        counts = {name: len(values) for name, values in log.items()}
+        if folder.name != f"checkpoint-{update}" or {*counts.values()} != {update}:
+            raise ValueError(f"it says update {update}, and its log has {counts}")
+        files, scaler = content["files"], content["states"]["scaler"]
     if identity != run.identity:
         raise ValueError(
             f"{folder} belongs to a run with other settings, pairs, parameters or frozen weights; "
@@ -136,9 +140,17 @@ def load_checkpoint(folder: Path, run) -> None:
             )
     _, tensors = read_tensors(folder / PARAMETERS, KIND)
     _, states = read_tensors(folder / OPTIMIZER, KIND)
-    with torch.no_grad():
+    with torch.no_grad(), content_of(folder / PARAMETERS):
         for name, p in _tensors(run).items():
             p.copy_(shard_like(tensors[name], p))
+    with content_of(folder / OPTIMIZER):
+        _restore_optimizer(states, run)
+    run.scaler.load_state_dict(scaler)
+    run.update, run.log = update, log
+
+
+def _restore_optimizer(states: dict[str, torch.Tensor], run) -> None:
+    """Moments, step numbers and the state of the random generators."""
     parts = defaultdict(dict)
     for key, value in states.items():
         name, _, moment = key.rpartition(".")
@@ -156,5 +168,3 @@ def load_checkpoint(folder: Path, run) -> None:
     for device in range(torch.cuda.device_count()):
         if f"random.cuda{device}" in states:
             torch.cuda.set_rng_state(states[f"random.cuda{device}"], device)
-    run.scaler.load_state_dict(scaler)
-    run.update, run.log = update, log

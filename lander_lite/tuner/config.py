@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from huggingface_hub import hf_hub_download
 from peft import PeftConfig
+from peft.utils import CONFIG_NAME
 
 from ..config import DEFAULT_ROUTING
+from ..io import content_of
 from ..neurons import NeuronSets
 from ..routing import ROUTINGS
 
@@ -63,7 +65,9 @@ class LanderTuningConfig(PeftConfig):
         if self.other_specific not in (None, "keep", "drop"):
             what = f"other_specific={self.other_specific!r}"
             raise ValueError(f'{what} is not "keep", "drop" or None')
-        if self.dtype and not isinstance(getattr(torch, self.dtype, None), torch.dtype):
+        if not isinstance(self.base_fingerprint, dict | None):
+            raise ValueError(f"base_fingerprint={self.base_fingerprint!r} is not a dict")
+        if self.dtype and not isinstance(getattr(torch, str(self.dtype), None), torch.dtype):
             raise ValueError(f"dtype={self.dtype!r} is not the name of a torch dtype, as float32")
 
     @property
@@ -91,8 +95,11 @@ class LanderTuningConfig(PeftConfig):
         Raises: FileNotFoundError or ValueError that names a missing, damaged or foreign file.
         """
         source = pretrained_model_name_or_path
-        config = super().from_pretrained(source, subfolder=subfolder, **options)
         folder = Path(source, subfolder or "")
+        if folder.is_dir() and not (folder / CONFIG_NAME).is_file():
+            raise FileNotFoundError(f"no file {folder / CONFIG_NAME}")
+        with content_of(folder / CONFIG_NAME):
+            config = super().from_pretrained(source, subfolder=subfolder, **options)
         if folder.is_dir():
             path = folder / SETS
         else:

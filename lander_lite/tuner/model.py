@@ -195,12 +195,13 @@ class LanderModel(PeftModelForCausalLM):
         lander = cls(model, config, adapter_name)
         try:
             options |= {"is_trainable": is_trainable}
-            missing = lander.load_adapter(model_id, adapter_name, **options).missing_keys
+            found = lander.load_adapter(model_id, adapter_name, **options)
+            wrong = [*found.missing_keys, *found.unexpected_keys]
         except RuntimeError as error:  # torch's, for slices of another size
-            missing = [str(error).splitlines()[-1].strip()]
-        if missing:
+            wrong = [str(error).splitlines()[-1].strip()]
+        if wrong:
             lander.unload()
-            raise ValueError(f"{model_id}: slices and sets are of another save each ({missing[0]})")
+            raise ValueError(f"{model_id}: slices and sets are of another save each ({wrong[0]})")
         return lander
 
 

@@ -11,6 +11,7 @@ import torch
 
 from ...config import nearest, refuse_other
 from ...io import write_text
+from ...stored import read_json
 from ..lab import Lab
 from ..runs import versions
 from . import ablation, features, gates, lape, layers, profile, silhouette, switching
@@ -50,7 +51,7 @@ def analyse(lab: Lab, names: Sequence[str] | None = None) -> dict[str, dict]:
     for name in names:
         path = folder / f"{name}.json"
         if path.is_file():
-            results[name] = json.loads(path.read_text(encoding="utf-8"))
+            results[name] = read_json(path, {})
             refuse_other(results[name], origin, path, remedy)
     for name in names:
         if name not in results:
