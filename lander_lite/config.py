@@ -245,16 +245,25 @@ class LanderConfig(Section):
         super().check()
         if not re.fullmatch(r"\w[\w.-]*", self.profile):
             raise ValueError(f"profile = {shown(self.profile)}: a name, not a path")
-        for pair in self.corpus.pairs:
-            parse_pair(pair)
-        if self.corpus.template:
-            check_template(self.corpus.template)
+        try:
+            for pair in self.corpus.pairs:
+                parse_pair(pair)
+            if self.corpus.template:
+                check_template(self.corpus.template)
+        except ValueError as error:
+            raise ValueError(f"corpus: {error}") from error
         for code, name in self.corpus.names.items():
             if not isinstance(name, str):
                 raise ValueError(f"corpus.names.{code} = {shown(name)}: expected a name")
         if self.model.load_in_4bit and self.model.load_in_8bit:
             raise ValueError("model.load_in_4bit and model.load_in_8bit exclude each other")
-        k, n = self.layers.k, self.model.architecture.get("num_hidden_layers", float("inf"))
+        for name, size in self.model.architecture.items():
+            most = 65_536 if str(name).startswith("num_") else 2**24
+            counted = re.match("num_|.*_size$", str(name)) and size is not None
+            if counted and not (type(size) is int and 1 <= size <= most):
+                told = f"expected a whole number of 1 to {most:,}"
+                raise ValueError(f"model.architecture.{name} = {shown(size)}: {told}")
+        k, n = self.layers.k, self.model.architecture.get("num_hidden_layers") or LARGEST
         if k >= n:
             raise ValueError(f"layers.k = {k}: {self.profile} has {n} layers, k is at most {n - 1}")
         for section in vars(self).values():

@@ -40,7 +40,7 @@ def check_template(template: str) -> None:
     fields = {"source": "\0", "source_language": "a", "target_language": "b"}
     try:
         filled = template.format(**fields)
-    except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
+    except (LookupError, ValueError, AttributeError, TypeError, MemoryError) as error:
         fault = f"unknown field {error}" if isinstance(error, KeyError) else error
         takes = ", ".join(fields)
         raise ValueError(f"the template {template!r}: {fault}; it takes {takes}") from error

@@ -20,7 +20,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoT
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from .blocks import feed_forwards
-from .config import LanderConfig, ModelConfig, data_dir, nearest, profiles, resolve
+from .config import LanderConfig, ModelConfig, data_dir, nearest, profiles, resolve, shown
 from .io import content_of
 
 INSTALLED = Path(sys.prefix) / "share" / "lander-lite"  # by `make real` (scale/real.py)
@@ -133,21 +133,27 @@ def _pretrained(source: str, settings: ModelConfig, options: dict) -> tuple:
         options = options | gguf_options(settings)
         weights["quantization_config"] = transformers.GgufConfig(dequantize=True)
         weights["dtype"] = torch.float32 if settings.dtype == "auto" else settings.dtype
-    found, _ = transformers.PreTrainedConfig.get_config_dict(
-        source, revision=settings.revision, gguf_file=settings.gguf_file
-    )
-    loader = LOADERS.get(found.get("model_type"))
+    with naming(f"{source}: {settings.gguf_file or 'config.json'}"):
+        found, _ = transformers.PreTrainedConfig.get_config_dict(
+            source, revision=settings.revision, gguf_file=settings.gguf_file
+        )
+        loader = LOADERS.get(found.get("model_type"))
     if loader and not settings.trust_remote_code:
         return pkgutil.resolve_name(loader)(source, settings.revision, **weights)
-    refuse_no_decoder(AutoConfig.from_pretrained(source, **options), source)
+    with naming(f"{source}: {settings.gguf_file or 'config.json'}"):
+        config = AutoConfig.from_pretrained(source, **options)
+    refuse_no_decoder(config, source)
     with content_of(f"the tokenizer of {source}"):
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    weights["output_loading_info"] = True
+    # refuse_missing tells of tensors that do not fit, by name
+    weights |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
     try:
-        model, found = AutoModelForCausalLM.from_pretrained(source, **weights, **options)
+        with naming(source):
+            model, found = AutoModelForCausalLM.from_pretrained(source, **weights, **options)
     except SafetensorError as error:
         raise ValueError(f"{source}: a file of weights is not whole ({error}).") from error
     refuse_missing(found, source)
+    refuse_wrong_tokens(model, source)
     if settings.gguf_file:  # its weights are plain now, so it can be saved
         model.hf_quantizer, model.is_quantized = None, False
         vars(model.config).pop("quantization_config", None)
@@ -164,6 +170,28 @@ def gguf_options(settings: ModelConfig) -> dict:
             f"{settings.gguf_file}: GGUF and load_in_4bit or load_in_8bit exclude each other"
         )
     return {"gguf_file": settings.gguf_file}
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Inside, what transformers raises for settings that a model can't have is a ValueError that
+    begins with `what`; its own ValueErrors that do not name it, too."""
+    try:
+        yield
+    except (OSError, ImportError, MemoryError, SafetensorError):
+        raise
+    except Exception as error:  # checks of configs raise errors of many types
+        raise ValueError(f"{what}: {str(error)[:1000] or type(error).__name__}") from error
+
+
+def refuse_wrong_tokens(model: transformers.PreTrainedModel, source: str) -> None:
+    """Raise ValueError for a generation_config.json whose special tokens are no numbers."""
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        value = getattr(model.generation_config, name, None)
+        tokens = value if isinstance(value, list) else [value]
+        if any(type(token) not in (int, type(None)) for token in tokens):
+            told = f"{name} = {shown(value)} is no token's number"
+            raise ValueError(f"{source}: generation_config.json: {told}")
 
 
 def refuse_no_decoder(config: transformers.PreTrainedConfig, source: str) -> None:
@@ -223,7 +251,7 @@ def random_model(
     transformers. Raises: ValueError for a size that this type lacks; FileNotFoundError."""
     sizes = dict(architecture)
     kind = sizes.pop("model_type", None)
-    if kind and kind not in CONFIG_MAPPING:
+    if kind and str(kind) not in CONFIG_MAPPING:
         near = nearest(kind, CONFIG_MAPPING)
         raise ValueError(f"model.architecture.model_type = {kind!r} is unknown{near}")
     try:
@@ -236,15 +264,18 @@ def random_model(
         near = nearest(unknown[0], usual.to_dict())
         told = f"a model of type {usual.model_type} has no {unknown[0]!r}{near}"
         raise ValueError(f"model.architecture: {told}")
-    if kind:
-        config = AutoConfig.for_model(kind, **sizes)
-    else:
-        config = AutoConfig.from_pretrained(source, **sizes, **options)
     chosen = {"dtype": torch.float32 if dtype == "auto" else dtype}
     chosen["trust_remote_code"] = options["trust_remote_code"]
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), naming(f"model.architecture of {source}"):
         torch.manual_seed(0)
-        return AutoModelForCausalLM.from_config(config, **chosen)
+        if kind:
+            config = AutoConfig.for_model(kind, **sizes)
+        else:
+            config = AutoConfig.from_pretrained(source, **sizes, **options)
+        model = AutoModelForCausalLM.from_config(config, **chosen)
+        with torch.no_grad():  # do the sizes fit each other?
+            model(torch.zeros(1, 2, dtype=torch.long, device=model.device))
+        return model
 
 
 def _any_tokenizer(source: str, options: dict):

@@ -130,7 +130,7 @@ def encode(
     Raises: ValueError when the template alone does not fit, or without an EOS token.
     """
     if tokenizer.eos_token_id is None:
-        raise ValueError(f"{type(tokenizer).__name__} has no EOS token; set tokenizer.eos_token")
+        raise ValueError("the tokenizer has no EOS token; set eos_token (tokenizer_config.json)")
     target_ids = tokenizer(" " + target, add_special_tokens=False)["input_ids"]
     target_ids = [*target_ids, tokenizer.eos_token_id]
     room = max_length - min(len(target_ids), max_length // 2)

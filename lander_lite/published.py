@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from .blocks import fingerprint
-from .io import atomic_path
+from .config import shown
+from .io import atomic_path, content_of
 
 
 def read_sets(cls, path: Path, languages: Sequence[str], model=None):
@@ -22,11 +23,12 @@ def read_sets(cls, path: Path, languages: Sequence[str], model=None):
     expected = known.get("n_layers", "one number")
     if len(sizes) != 1 or (known and sizes != [expected]):
         raise ValueError(f"{path}: layers per language {sizes}, expected {expected}.")
-    largest = max((int(x.max()) for sets in content for x in sets if x.numel()), default=0)
     specific = {x: dict(enumerate(sets)) for x, sets in zip(languages, content)}
-    d_ff, about = known.get("d_ff", largest + 1), known or {"n_layers": sizes[0]}
     origin = {"provenance": {"file": path.name}}
-    return cls(range(sizes[0]), languages, {}, specific, d_ff, about, "lape", **origin)
+    with content_of(path):
+        largest = max((int(x.max()) for sets in content for x in sets if x.numel()), default=0)
+        d_ff, about = known.get("d_ff", largest + 1), known or {"n_layers": sizes[0]}
+        return cls(range(sizes[0]), languages, {}, specific, d_ff, about, "lape", **origin)
 
 
 def write_sets(sets, path: str | Path) -> None:
@@ -46,6 +48,8 @@ def write_sets(sets, path: str | Path) -> None:
 
 def _content(path: Path, languages: Sequence[str]) -> list[list]:
     """What LAPE's file holds, one list of tensors per language."""
+    if isinstance(languages, str) or len(set(languages)) < len(languages):
+        raise ValueError(f"languages = {languages!r}: give a list of different codes")
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}.")
     try:
@@ -61,7 +65,7 @@ def _content(path: Path, languages: Sequence[str]) -> list[list]:
         raise ValueError(f"{path} holds {len(content)} languages, but {named}.")
     for language, sets in zip(languages, content):
         for layer, indices in enumerate(sets):
-            if not isinstance(indices, Tensor):
-                found = f"expected a tensor, found {type(indices).__name__}"
+            if not isinstance(indices, Tensor) or indices.is_meta:
+                found = f"expected a tensor, found {shown(indices)}"
                 raise ValueError(f"{path}: '{language}', layer {layer}: {found}.")
     return content

@@ -16,7 +16,7 @@ from transformers.conversion_mapping import register_checkpoint_conversion_mappi
 from transformers.core_model_loading import Chunk, WeightConverter
 from transformers.tokenization_utils_sentencepiece import SentencePieceBackend
 
-from ..model import refuse_missing
+from ..model import naming, refuse_missing
 
 SHARED = (
     "vocab_size",
@@ -71,9 +71,9 @@ def load_baichuan(
             f"{source}: no max_position_embeddings, so this Baichuan model has ALiBi (13B); only "
             f"the 7B models are Llama's."
         )
-    config = LlamaConfig(
-        **{key: found[key] for key in SHARED if key in found}, tie_word_embeddings=False
-    )
+    shared = {key: found[key] for key in SHARED if key in found}
+    with naming(f"{source}: config.json"):
+        config = LlamaConfig(**shared, tie_word_embeddings=False)
     options |= {"config": config, "revision": revision, "output_loading_info": True}
     model, loaded = _Packed.from_pretrained(source, **options)
     refuse_missing(loaded, source)
