@@ -286,7 +286,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ANSWERED as error:
         # str(KeyError) is quoted
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        print(f"lander-lite: error: {' '.join(str(message).splitlines())}", file=sys.stderr)
+        line = " ".join(str(message).splitlines())
+        line = line if len(line) <= 2000 else f"{line[:2000]}… ({len(line):,} characters)"
+        print(f"lander-lite: error: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)

@@ -12,7 +12,7 @@ from pathlib import Path
 from datasets import Dataset, get_dataset_split_names, load_dataset
 from pyarrow import ArrowInvalid, ArrowTypeError
 
-from .config import resolve
+from .config import resolve, shown
 from .languages import is_pair, languages_of_pair
 from .prompts import (  # what is done with a corpus is found here, too
     TEMPLATE,
@@ -238,7 +238,7 @@ def _dataset(rows: Rows, languages: list[str] | None, name: str, empty: str) -> 
     columns = dict.fromkeys(key for row in clean for key in row)
     try:
         return Dataset.from_dict({column: [row.get(column) for row in clean] for column in columns})
-    except (ArrowInvalid, ArrowTypeError) as error:
+    except (ArrowInvalid, ArrowTypeError, OverflowError) as error:
         fault = f"a column holds values of different types ({error})"
         raise ValueError(f"{name}: {fault}") from error
 
@@ -292,7 +292,7 @@ def json_rows(path: Path) -> Iterator[tuple[str, dict]]:
         places = ((f"{path}, line {n}", _json(line, f"{path}, line {n}")) for n, line in lines)
     for place, row in places:
         if not isinstance(row, dict):
-            raise ValueError(f"{place}: expected a JSON object, found {type(row).__name__}")
+            raise ValueError(f"{place}: expected a JSON object, found {shown(row)}")
         yield place, row
 
 

@@ -26,12 +26,13 @@ from .config import LanderConfig, refuse_other
 from .corpus import has_split, load_corpus
 from .evaluation import evaluate, translate
 from .hooks import is_main, wait, world
-from .io import write_text
+from .io import content_of, write_text
 from .languages import LANGUAGE_NAMES, parse_pair
 from .layers import LayerScores, detect_layers
 from .model import load_configured, model_source
 from .neurons import NeuronSets, categorize, random_neurons, xie_split
 from .prompts import check_pairs, languages_of, pair_rows
+from .stored import read_json
 from .training.distributed import own_device
 from .training.kl import kl_texts
 from .training.loop import finetune
@@ -65,13 +66,23 @@ class Run:
         c = self.config
         with self.blaming("corpus.train", "corpus.test"):
             self.train, self.test = corpora(c)
-        for corpus in (self.train, self.test):
-            check_pairs(corpus, c.corpus.pairs)
+        for part, corpus in {"training": self.train, "test": self.test}.items():
+            try:
+                check_pairs(corpus, c.corpus.pairs)
+            except ValueError as error:
+                raise ValueError(f"the {part} part of the corpus: {error}") from error
         report_rows(self.train, self.test, c.corpus.pairs)
         if len(c.corpus.languages) < 2:
             raise ValueError(
                 f"corpus.languages = {', '.join(c.corpus.languages)}: neurons are told apart by "
                 f"comparing at least two languages"
+            )
+        in_pairs = set(chain.from_iterable(map(parse_pair, c.corpus.pairs)))
+        lonely = [x for x in c.corpus.languages if x not in in_pairs]
+        if c.awareness.text == "translation" and lonely:
+            raise ValueError(
+                f"awareness.text = translation: no pair has {lonely[0]!r}, so it would have no "
+                f"score; add one to corpus.pairs, or take it out of corpus.languages"
             )
         if not (c.model.random_weights and "model_type" in c.model.architecture):
             with self.blaming("model.name_or_path"):
@@ -214,7 +225,7 @@ class Run:
         """Score the base model ("before") and, if there is one, the tuned model ("after"):
         results.json."""
         c, path = self.config, self.folder / "results.json"
-        results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        results = read_json(path, {}) if path.exists() else {}
         for name in which:
             start = time.time()
             chosen = self.base if name == "before" else self.tuned
@@ -230,8 +241,11 @@ class Run:
 
     def table(self) -> str:
         """`pair_table` of results.json."""
-        results = json.loads(self.need("results.json", "evaluate").read_text(encoding="utf-8"))
-        return pair_table({name: results[name] for name in ("before", "after") if name in results})
+        path = self.need("results.json", "evaluate")
+        results = read_json(path, {"before": dict})
+        with content_of(path):
+            found = {name: results[name] for name in ("before", "after") if name in results}
+            return pair_table(found)
 
     def translate(self, sentences: list[str], pair: str) -> list[str]:
         """Translations by the tuned model of this folder, or by the base model before tuning."""
