@@ -292,7 +292,7 @@ def model_source(name: str, gguf_file: str | None = None) -> str:
     what must be a mistyped folder."""
     folder = resolve(name)
     if folder and not (folder / (gguf_file or "config.json")).is_file():
-        lacks = f"holds no {gguf_file or 'config.json'}"
+        lacks = f"holds no {gguf_file} (gguf_file)" if gguf_file else "holds no config.json"
         raise FileNotFoundError(f"{folder} {lacks}: it is not the folder of a transformers model.")
     installed = INSTALLED / name.rpartition("/")[2]
     if not folder and (installed / "config.json").is_file():
