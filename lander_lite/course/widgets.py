@@ -153,3 +153,36 @@ def playground(model, tokenizer, pairs, sentence: str = "The queen will not buy 
         text=Text(sentence, description="sentence", continuous_update=False, layout=wide),
         pair=Dropdown(options=list(pairs), description="direction"),
     )
+
+
+def nearest_explorer(atlas, names: Mapping[str, str], shown: int = 12):
+    """Lesson 12: choose a language and LAPE's rate, and see which languages share most neurons.
+
+    Args:
+        atlas: atlas.Atlas. names: {code: name}.
+    """
+    from ipywidgets import Dropdown, FloatLogSlider
+
+    from ..neighbours.families import jaccard
+    from ..neighbours.lape import lape_from_counts
+
+    counts = atlas.counts()
+
+    def draw(language: str, rate: float) -> None:
+        row = jaccard(lape_from_counts(counts, top_rate=rate))[atlas.languages.index(language)]
+        row[atlas.languages.index(language)] = -1
+        best = row.argsort(descending=True)[:shown].tolist()
+
+        def plot(ax):
+            ax.barh([names[atlas.languages[i]] for i in best][::-1], row[best].flip(0))
+            ax.set(xlabel="Jaccard overlap", xlim=(0, 1))
+
+        picture(f"nearest to {names[language]}, {rate:.1%} of the neurons", (6, 3.4), plot)
+
+    options = sorted((name, code) for code, name in names.items())
+    bounds = {"value": 0.01, "base": 10, "min": -3, "max": -0.5, "step": 0.25}
+    return explorer(
+        draw,
+        language=Dropdown(options=options, description="language"),
+        rate=FloatLogSlider(**bounds, description="top rate", continuous_update=False),
+    )
