@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from lander_lite.course.exercises import check_12_contrast
+from lander_lite.course.widgets import nearest_explorer
+from lander_lite.neighbours.atlas import Atlas
 from lander_lite.neighbours.families import contrast, jaccard, languages, permutation_test, same
 from lander_lite.neurons import NeuronSets
 
@@ -53,6 +55,15 @@ def test_what_scripts_explain_is_not_counted_for_families():
     assert permutation_test(overlap, families, within=scripts, permutations=200)["p"] > 0.05
     counted = same(scripts)
     assert permutation_test(overlap, families, counted, within=scripts)["p"] > 0.05
+
+
+def test_the_explorer_draws_the_nearest(capsys):
+    roots = torch.randint(0, 256, (2, 3, 2, 8), generator=torch.Generator().manual_seed(0))
+    atlas = Atlas(roots.byte(), torch.full((2, 3), 100), ["a", "b", "c"], {"n_layers": 2}, {})
+    controls, _ = nearest_explorer(atlas, {"a": "A", "b": "B", "c": "C"}).children
+    controls.children[0].value = "b"
+    controls.children[1].value = 0.1
+    assert capsys.readouterr().out.count("Figure(") == 3
 
 
 def test_contrast_counts_each_pair_once_and_needs_both_kinds():
