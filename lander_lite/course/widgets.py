@@ -174,7 +174,7 @@ def nearest_explorer(atlas, names: Mapping[str, str], shown: int = 12):
         best = row.argsort(descending=True)[:shown].tolist()
 
         def plot(ax):
-            ax.barh([names[atlas.languages[i]] for i in best][::-1], row[best].flip(0))
+            ax.barh([names[atlas.languages[i]] for i in best][::-1], row[best].flip(0).tolist())
             ax.set(xlabel="Jaccard overlap", xlim=(0, 1))
 
         picture(f"nearest to {names[language]}, {rate:.1%} of the neurons", (6, 3.4), plot)
