@@ -432,6 +432,7 @@ def test_a_setting_that_is_accepted_works_or_is_refused_before_any_work(
     key = rng.choice([key for key in KEYS if key not in long])
     command = [*flags(made, tmp_path / "run"), "--set", f"{key}={rng.choice(VALUES)}"]
     names = [key, key.rpartition(".")[2], "corpus.names", "max_length", "bitsandbytes", "corpus: "]
+    names += ["model.name_or_path"]
     if not accepted(["run", *command], capsys, *names):
         assert not list((tmp_path / "run").glob("*.safetensors")), "work was lost"
 
