@@ -114,6 +114,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if known.step not in STEPS:
         near = nearest(known.step, STEPS)
         raise ValueError(f"unknown step {known.step!r}{near}; steps: {', '.join(STEPS)}")
+    if empty := [name for name, value in vars(known).items() if value == ""]:
+        flag = f"--{empty[0].replace('_', '-')}"
+        raise ValueError(f"{flag} is empty (an unset variable?): give a value, or leave {flag} out")
     for argument in arguments:
         flag = argument.partition("=")[0].replace("--no-", "--")
         if (steps := used_by.get(flag)) and known.step not in steps:

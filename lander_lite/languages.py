@@ -41,7 +41,9 @@ def check_template(template: str) -> None:
     try:
         filled = template.format(**fields)
     except (LookupError, ValueError, AttributeError, TypeError, MemoryError) as error:
-        fault = f"unknown field {error}" if isinstance(error, KeyError) else error
+        fault = (
+            f"unknown field {error}" if isinstance(error, KeyError) else str(error) or "too long"
+        )
         takes = ", ".join(fields)
         raise ValueError(f"the template {template!r}: {fault}; it takes {takes}") from error
     if "\0" not in filled:

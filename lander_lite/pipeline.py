@@ -225,7 +225,7 @@ class Run:
         """Score the base model ("before") and, if there is one, the tuned model ("after"):
         results.json."""
         c, path = self.config, self.folder / "results.json"
-        results = read_json(path, {}) if path.exists() else {}
+        results = read_json(path, {"profile": str}) if path.exists() else {}
         for name in which:
             start = time.time()
             chosen = self.base if name == "before" else self.tuned

@@ -46,13 +46,17 @@ def read_object(make: Callable, path: str | Path, kind: str, kinds: Mapping[str,
 
 def read_layers(cls, path: str | Path, kind: str, tensors: tuple[str, ...]):
     """`cls`, LayerScores, of a file that its `save` wrote; tensors: the first is [pair, layer]."""
-    content = read_json(path, {})
+    kinds = {"pairs": list[str], "selected": list[int], "method": str, "settings": dict}
+    content = read_json(path, {"kind": str})
     with content_of(path):
-        if content.pop("kind", None) != kind:
+        if content.pop("kind") != kind:
             raise ValueError("no layer scores, as `detect_layers(…).save` writes them")
-        lists = {"pairs": list[str], "selected": list[int]}
-        check_kinds(content, lists | {"method": str, "settings": dict})
-        scores = cls(**content | {name: torch.tensor(content[name]) for name in tensors})
+        check_kinds(content, kinds)
+    for name in tensors:
+        with content_of(f"{name} of {path}"):
+            content[name] = torch.tensor(content[name])
+    with content_of(path):
+        scores = cls(**content)
         n, (first, *others) = len(scores.pairs), (getattr(scores, x).shape for x in tensors)
         if first[:-1] != (n,) or any(shape != (n, first[1] - 1) for shape in others):
             raise ValueError(f"{', '.join(tensors)} do not fit {n} pairs and each other")

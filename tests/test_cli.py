@@ -222,6 +222,8 @@ def test_a_save_that_was_killed_is_repaired_when_the_run_starts(tmp_path, folder
         (["score"], "run `lander-lite detect`"),
         (["categorize"], "run `lander-lite score`"),
         (["finetune"], "run `lander-lite categorize`"),
+        (["run", "--corpus", ""], "--corpus is empty (an unset variable?)"),
+        (["run", "--output-dir", ""], "--output-dir is empty"),
         (["plann"], "did you mean plan?"),
         (["run", "--set", "categories.epsilon=1"], "0..1"),
         (["study", "--methods", "ful"], "unknown method 'ful'"),
