@@ -132,6 +132,10 @@ def test_the_pair_and_the_mode_stay(bloom, tokenizer, corpus):
         ("[]", "line 2: expected"),
         ('{"lang": "en", "prompt": " ", "answer": "c"}', "line 2: 'prompt' is"),
         ("{", "line 2: not valid"),
+        (
+            f'{{"lang": "en", "prompt": "{"a" * 10_001}", "answer": "c"}}',
+            "line 2: 'prompt' has 10,0",
+        ),
     ],
 )
 def test_mistakes_in_a_file_are_named(bloom, tokenizer, tmp_path, line, message):

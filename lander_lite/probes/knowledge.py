@@ -14,6 +14,7 @@ from ..evaluation import perplexity
 from ..hooks import read
 from ..prompts import prompt_ids, texts
 
+LONGEST = 10_000  # characters: a statement is read whole
 WITHOUT_SPACES = ("zh", "ja", "th")  # the answer follows the prompt directly
 
 
@@ -34,6 +35,9 @@ def _checked(fact: Mapping, where: str) -> Mapping:
         if not isinstance(value, str) or not value.strip():
             has = ", ".join(fact) or "nothing"
             raise ValueError(f"{where}: {key!r} is missing, empty or not text (the row has {has})")
+        if len(value) > LONGEST:
+            told = f"{len(value):,} characters (at most {LONGEST:,})"
+            raise ValueError(f"{where}: {key!r} has {told}: are line breaks lost?")
     return fact
 
 
