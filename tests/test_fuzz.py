@@ -615,3 +615,40 @@ def test_odd_plain_text_and_facts(tmp_path, read, seed):
     data = "".join(json.dumps(row) + "\n" for row in rows).encode()
     path.write_bytes(data if rng.random() < 0.5 else odd_bytes(data, rng))
     loaded(lambda: read(path), path.name)
+
+
+# ---------------------------------------------------------------- what was found once
+ROW, MODEL = "corpus.jsonl", "model"
+FOUND = [  # (what is changed, how, more flags, what is said)
+    (ROW, {"id": 2**70}, [], "values of different types"),
+    (ROW, {"translation": {"en": "a b", "zh": "a b"}}, [], "the test part of the corpus: pair"),
+    (ROW, {}, ["--set", "awareness.text=translation"], "no pair has 'zh'"),
+    (ROW, {}, ["--corpus", ""], "--corpus is empty (an unset variable?)"),
+    (ROW, {}, ["--set", "corpus.template={source:>999999999999}"], "the template"),
+    (MODEL, {"n_layer": "x"}, [], "config.json: Validation error for field 'n_layer'"),
+    (MODEL, {"model_type": [1]}, [], "config.json: unhashable"),
+    (MODEL, {"n_head": 0}, [], "model: "),
+]
+
+
+@pytest.mark.parametrize("number", range(len(FOUND)))
+def test_what_was_found_once(made, tmp_path, capsys, number):
+    what, change, more, said = FOUND[number]
+    shutil.copytree(made / "model", tmp_path / "model")
+    rows = [{**row, "id": 1} for row in ROWS]
+    if what == ROW:
+        rows[-1] |= change
+    else:
+        path = tmp_path / "model" / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    (tmp_path / ROW).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = [*flags(tmp_path, tmp_path / "run"), *more]
+    assert not accepted(["run", *command], capsys, said)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_of_another_kind_is_no_results(made, tmp_path, capsys):
+    shutil.copytree(made / "run", tmp_path / "run")
+    (tmp_path / "run" / "results.json").write_text('{"identity": "a checkpoint\'s"}')
+    command = ["evaluate", "--output-dir", tmp_path / "run"]
+    assert not accepted(command, capsys, "results.json is damaged or of another version: no 'prof")
