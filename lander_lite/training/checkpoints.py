@@ -159,7 +159,9 @@ def _restore_optimizer(states: dict[str, torch.Tensor], run) -> None:
             parts[name, moment][part] = value
         elif name in run.parameters:
             p = run.parameters[name]
-            on_cpu = value.dim() == 0  # the step number
+            on_cpu = moment == "step"
+            if value.shape != (() if on_cpu else p.shape) or not value.is_floating_point():
+                raise ValueError(f"{key} is {value.dtype} of shape {list(value.shape)}")
             run.optimizer.state[p][moment] = value if on_cpu else shard_like(value.to(p.device), p)
     for (name, moment), found in parts.items():
         p = run.parameters[name]
