@@ -18,6 +18,8 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 export HF_HUB_OFFLINE := 1
 export HF_DATASETS_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
+# threads of torch wait asleep, not spinning, for one that another process keeps from its core: else all take ten times as long
+export GOMP_SPINCOUNT ?= 10000
 
 # a stamp per step: an environment that is there is not made or filled again
 .venv/.made:

@@ -7,9 +7,11 @@ Names are imported when they are first used, so that `import lander_lite` is qui
 from __future__ import annotations
 
 import importlib
+import os
 
 from .tuner import registry  # noqa: F401  makes our method known to PEFT
 
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # torch's threads sleep where cores are busy
 __version__ = "0.1.0"
 
 _MODULES = {
