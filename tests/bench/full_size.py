@@ -14,9 +14,9 @@ import argparse
 import time
 import warnings
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
+from process import status
 
 from lander_lite import (
     LanderTuningConfig,
@@ -36,7 +36,7 @@ PAIRS, LANGUAGES = ["en-de", "de-en"], ["en", "de"]
 
 def peak() -> float:
     """GB, of this process so far."""
-    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1e6 * 1.024
+    return status("VmHWM") / 1e9
 
 
 @contextmanager

@@ -13,10 +13,10 @@ import argparse
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from process import peak_over, status
 from speed import BATCH, LENGTH, PROMPT, medians, sets, stepper
 from torch import nn
 from transformers import AutoModelForCausalLM, Gemma3TextConfig
@@ -92,20 +92,13 @@ ACTIONS = {
 }
 
 
-def status(key: str) -> float:
-    return int(Path("/proc/self/status").read_text().split(f"{key}:")[1].split()[0]) / 1e6 * 1.024
-
-
 def peak_of(name: str, dtype: torch.dtype) -> float:
     """GB over the frozen model, of an action done twice in this process."""
     model = build(dtype)
     with torch.no_grad():  # code and threads of a forward pass count as the model's
         model(torch.zeros(1, 4, dtype=torch.long), use_cache=False)
     before, action = status("VmRSS"), ACTIONS[name](model)
-    Path("/proc/self/clear_refs").write_text("5")
-    for _ in range(2):
-        action()
-    return status("VmHWM") - before
+    return peak_over(before, action, times=2) / 1e9
 
 
 def main() -> None:

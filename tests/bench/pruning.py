@@ -12,19 +12,14 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import torch
+from process import peak_over, status
 from transformers import BloomConfig, BloomForCausalLM
 
 from lander_lite import load_model, prune
 
 SIZES, PROMPTS, LENGTH = (12, 24), 32, 64
-
-
-def status(key: str) -> float:
-    """MB, of this process."""
-    return int(Path("/proc/self/status").read_text().split(f"{key}:")[1].split()[0]) / 1024
 
 
 def measure(n_layer: int) -> dict:
@@ -44,12 +39,11 @@ def measure(n_layer: int) -> dict:
         for i in range(0, PROMPTS, 8):
             model.transformer(torch.tensor(prompts[i : i + 8]), use_cache=False)
     passes = time.perf_counter() - start
-    Path("/proc/self/clear_refs").write_text("5")
     before, start = status("VmRSS"), time.perf_counter()
-    prune(model, tokenizer, prompts, 0.5)
+    peak = peak_over(before, lambda: prune(model, tokenizer, prompts, 0.5))
     seconds = time.perf_counter() - start
     return {
-        "peak": status("VmHWM") - before,
+        "peak": peak / 2**20,
         "block": sum(p.numel() for p in model.transformer.h[0].parameters()) * 4 / 2**20,
         "weights": sum(p.numel() for p in model.parameters()) * 4 / 2**20,
         "ratio": seconds / passes,

@@ -15,10 +15,10 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from process import peak_over, status
 from torch import nn
 from transformers import AutoModelForCausalLM, BloomConfig, LlamaConfig
 
@@ -277,19 +277,12 @@ def memory(kind: str) -> list[tuple]:
 
 def peak_of(kind: str, method: str, place: str) -> float:
     """MB over the frozen model, after three steps in this process."""
-
-    def status(key):
-        return int(Path("/proc/self/status").read_text().split(f"{key}:")[1].split()[0]) / 1024
-
     model = build(kind)
     with torch.no_grad():  # code and threads of a forward pass count as the model's
         model(**batch(), use_cache=False)
     before = status("VmRSS")
     step = stepper(METHODS[method](model, PLACES[place]))
-    Path("/proc/self/clear_refs").write_text("5")
-    for _ in range(3):
-        step()
-    return status("VmHWM") - before
+    return peak_over(before, step, times=3) / 2**20
 
 
 def main() -> None:
