@@ -82,6 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python data/ntrex.py", description=__doc__.split("\n")[0])
     parser.add_argument("clone", type=Path, help="a clone of MicrosoftTranslator/NTREX")
     parser.add_argument("folder", type=Path, help="where the files go")
+    most = "keep rows of at most so many English words in train, valid and test"
+    parser.add_argument("--max-words", type=int, default=10**6, metavar="N", help=most)
     options = parser.parse_args(arguments)
     try:
         rows = read_ntrex(options.clone)
@@ -94,7 +96,8 @@ def main(arguments: list[str] | None = None) -> int:
         for row in rows:
             if row["split"] == part:
                 sentences = {code: row["translation"][name] for code, name in SEVEN.items()}
-                chosen.append({"translation": sentences, "document": row["document"]})
+                if len(sentences["en"].split()) <= options.max_words:
+                    chosen.append({"translation": sentences, "document": row["document"]})
         write_text(options.folder / f"{part}.jsonl", to_lines(chosen))
         print(f"{part}: {len(chosen)} rows")
     return 0

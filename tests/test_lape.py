@@ -18,6 +18,7 @@ from lander_lite.neighbours.lape import (
     activation_counts,
     active_tokens,
     lape_from_counts,
+    lape_of_size,
     select,
     top_rate_for,
     weights_per_neuron,
@@ -399,6 +400,20 @@ def test_a_wrapped_model_and_empty_text_are_refused(bloom, tokenizer, corpus):
             corpus,
             ["en", "de"],
         )
+
+
+def test_sets_of_a_wanted_size_lower_the_rates_as_far_as_they_must(bloom, tokenizer, corpus):
+    counts = activation_counts(bloom, tokenizer, corpus, ["en", "de"])
+    total = counts.shares[..., 0].numel()
+    sizes, rates = [], []
+    for size in (2, total // 3):
+        sets = lape_of_size(counts, size)
+        chosen = [torch.cat([sets.specific[x][i] for x in ("en", "de")]) for i in sets.layers]
+        sizes.append(sum(len(neurons.unique()) for neurons in chosen))
+        rates.append(sets.provenance["filter_rate"])
+    assert sizes == [2, total // 3] and rates[0] == 0.95 > rates[1] > 0.45
+    with pytest.raises(ValueError, match=f"cannot choose {total} of {total}"):
+        lape_of_size(counts, total)
 
 
 def test_counts_are_checked():

@@ -45,6 +45,15 @@ def test_parts_are_whole_documents_in_this_projects_codes(clone, tmp_path):
     assert len(lines) == 780 and set(json.loads(lines[0])) == {"translation", "document", "split"}
 
 
+def test_short_rows_are_chosen_by_their_english_words(clone, tmp_path):
+    path = clone / "NTREX-128" / "newstest2019-src.eng.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("".join(f"{x}{' long' * (i % 2)}\n" for i, x in enumerate(lines)))
+    assert ntrex.main([str(clone), str(tmp_path / "out"), "--max-words", "2"]) == 0
+    train = load_corpus(tmp_path / "out", split="train")
+    assert len(train) == 87 and all(len(row["en"].split()) == 2 for row in train["translation"])
+
+
 @pytest.mark.parametrize(
     "name, text, fault",
     [

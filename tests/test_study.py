@@ -17,7 +17,7 @@ from lander_lite.neurons import categorize
 from lander_lite.reproduction import specs as kinds
 from lander_lite.reproduction.baselines import count_trainable, drawn_layers, random_layers
 from lander_lite.reproduction.lab import Lab, corpus_hash
-from lander_lite.reproduction.methods import METHODS, TUNED
+from lander_lite.reproduction.methods import METHODS, TRANSFER, TUNED, scattered
 from lander_lite.reproduction.results import by_setting, load_hypotheses, load_results, summary
 from lander_lite.reproduction.runs import run
 from lander_lite.reproduction.specs import GRID, KINDS, grid_specs, specs_of
@@ -326,9 +326,14 @@ def test_a_diverged_rate_is_not_chosen(config, tmp_path, monkeypatch):
 def test_every_method_is_ready_for_training(config, tmp_path):
     lab = Lab(config, tmp_path)
     sets, base = lab.sets(), sum(p.numel() for p in lab.base.parameters())
+    at_equal_size = [method.name for method in TRANSFER]
     counts = {
-        name: count_trainable(METHODS[name].build(lab.fresh(), lab, sets, 0)) for name in TUNED
+        name: count_trainable(METHODS[name].build(lab.fresh(), lab, sets, 0))
+        for name in (*TUNED, *at_equal_size)
     }
+    assert counts["random-anywhere"] == counts["lander-none"]
+    assert counts["random-specific"] == counts["specific-only"]
+    assert counts["lape"] == counts["lander-none"]
     assert counts["full"] == counts["full-kl"] == base > counts["layers-block"] > counts["layers"]
     assert counts["layers"] == counts["random-layers"] == counts["random-layers-above"]
     assert (
@@ -345,7 +350,7 @@ def test_every_method_is_ready_for_training(config, tmp_path):
     }  # test_neighbours.py
     assert all(method.about for method in METHODS.values()) and not set(METHODS) - set(
         counts
-    ) - others - {"zero-shot", "five-shot"}
+    ) - others - {"zero-shot", "five-shot", "four-shot"}
 
 
 def test_every_kind_runs(config, tmp_path, monkeypatch):
@@ -380,6 +385,42 @@ def test_every_kind_runs(config, tmp_path, monkeypatch):
     assert set(by["sequence"][0]["curve"][0]) == {"update", "bleu", "perplexity", "facts"}
     with pytest.raises(ValueError, match="another corpus.*lander-lite study"):
         load_results(tmp_path, "k", corpus="0" * 16)
+
+
+def test_a_model_in_half_precision_trains_in_float32_and_is_measured_as_the_base_is(
+    config, tmp_path
+):
+    config.set("model.dtype", "bfloat16")
+    config.set("finetune.mixed_precision", "bf16")
+    (tmp_path / "other_domain.jsonl").write_text((tmp_path / "corpus.jsonl").read_text())
+    (tmp_path / "facts.jsonl").unlink()
+    methods = ["zero-shot", "full", "layers", "lander-none", "lora"]
+    results = go(config, tmp_path, methods, kinds=["transfer"])
+    assert [r["train_pairs"] for r in results] == [[["en-de", "de-en"]]] * 5
+    assert all(list(r["pairs"]) == ["en-de", "de-en", "zh-en", "en-zh"] for r in results)
+    for r in results:  # the same sentences, and the same precision
+        assert r["other_domain"]["en-de"]["chrf"] == pytest.approx(r["pairs"]["en-de"]["chrf"])
+        assert set(r["perplexity"]) == {"en", "de", "zh"} and r["facts"] == {}
+    tried = {name: [float(x) for x in r["grid"]] for name, r in zip(methods, results)}
+    assert tried["full"] == [1e-5, 3e-5, 1e-4] and tried["layers"] == [1e-4, 3e-4, 1e-3]
+    lab = Lab(config, tmp_path)
+    for name in ("full", "layers"):
+        model = METHODS[name].build(lab.fresh(), lab, lab.sets(), 0)
+        assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+
+
+def test_random_neurons_anywhere_are_as_many_and_disjoint_where_the_sets_were(config, tmp_path):
+    sets = Lab(config, tmp_path).sets()
+    first, again, other = (scattered(sets, 4, seed) for seed in (0, 0, 1))
+    assert first.hash() == again.hash() != other.hash() and first.layers == [0, 1, 2, 3]
+
+    def sizes(of):
+        counts = of.counts()
+        nested = (counts["general"], *counts["specific"].values())
+        return [sum(layers.values()) for layers in nested]
+
+    assert sizes(first) == sizes(other) == sizes(sets)
+    assert sum(len(x) > 0 for x in first.general.values()) > 1
 
 
 def test_a_limit_of_hours_stops_between_runs_and_the_same_call_goes_on(config, tmp_path, capsys):

@@ -116,6 +116,21 @@ def lape_from_counts(
     return NeuronSets(*sets, method="lape", provenance=settings)
 
 
+def lape_of_size(counts: ActivationCounts, size: int) -> NeuronSets:
+    """LAPE's sets with `size` neurons in all, or as many as it can give: where the authors' rates
+    give fewer, both quantiles fall from .95 in steps of .05, as far as it needs.
+
+    Raises: ValueError for a size that no rate gives.
+    """
+    total = counts.shares[..., 0].numel()
+    for percent in range(95, 45, -5):
+        rate = percent / 100
+        if size < total and len(ranking(counts.shares, rate)) >= size:
+            rates = {"filter_rate": rate, "activation_bar": rate}
+            return lape_from_counts(counts, top_rate=size / total, **rates)
+    raise ValueError(f"LAPE cannot choose {size} of {total} neurons.")
+
+
 # ---------------------------------------------------------------- the selection
 def check_rates(*rates: float) -> None:
     """ValueError for a rate outside (0, 1)."""

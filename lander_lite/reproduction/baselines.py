@@ -27,6 +27,8 @@ def _train_only(model: nn.Module, parameters: Iterable[nn.Parameter]) -> nn.Modu
         p.requires_grad_(False)
     for p in parameters:
         p.requires_grad_(True)
+        if p.dtype in (torch.bfloat16, torch.float16):  # which rounds small updates away
+            p.data = p.data.float()
     return model
 
 

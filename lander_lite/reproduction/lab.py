@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
 from ..awareness import AwarenessScores, score_awareness
 from ..blocks import feed_forwards, fingerprint
 from ..config import LanderConfig, refuse_other
@@ -19,7 +21,7 @@ from ..languages import LANGUAGE_NAMES
 from ..layers import LayerScores, detect_layers
 from ..model import load_configured
 from ..neighbours.features import calibration_prompts
-from ..neighbours.lape import activation_counts, lape_from_counts, top_rate_for
+from ..neighbours.lape import activation_counts, lape_from_counts, lape_of_size, top_rate_for
 from ..neurons import NeuronSets, categorize, xie_split
 from ..probes.knowledge import fact_recall, load_facts, per_language_perplexity
 from ..prompts import languages_of
@@ -55,6 +57,7 @@ class Lab:
         self.corpus = corpus_hash(self.train, self.valid, self.test)
         self.model = fingerprint(self.base)
         self.facts = facts_beside(config.corpus.train)
+        self.other_domain = other_domain_beside(config.corpus.train)
         self.layers = self._stored("layers.json", LayerScores, self._detect)
         self.scores = self._stored("scores.safetensors", AwarenessScores, self._score)
 
@@ -81,6 +84,21 @@ class Lab:
             return lape_from_counts(counts, top_rate=top_rate_for(counts, self.base, language))
 
         return self._stored(f"lape-{language}.safetensors", NeuronSets, choose, "provenance")
+
+    def lape_like(self, sets: NeuronSets) -> NeuronSets:
+        """LAPE's sets of the same languages with as many neurons as `sets`, in all layers."""
+        size = 0
+        for layer in sets.layers:
+            chosen = [sets.general[layer], *(sets.specific[x][layer] for x in sets.languages)]
+            size += len(torch.cat(chosen).unique())
+
+        def choose():
+            counts = activation_counts(
+                self.base, self.tokenizer, self.train, sets.languages, max_sentences=LAPE_SENTENCES
+            )
+            return lape_of_size(counts, size)
+
+        return self._stored(f"lape-{size}.safetensors", NeuronSets, choose, "provenance")
 
     def _stored(self, name: str, kind: type, make: Callable, notes: str = "settings"):
         """What the folder has under this name, made now if it has nothing. notes: the attribute
@@ -146,6 +164,11 @@ class Lab:
         )
 
     # ---- measures
+    def autocast(self):
+        """For a model in training: a half-precision base with trained parts in float32."""
+        half = self.base.dtype in (torch.bfloat16, torch.float16)
+        return torch.autocast(self.base.device.type, self.base.dtype, enabled=half)
+
     def fresh(self):
         """A copy of the base model to train."""
         return copy.deepcopy(self.base)
@@ -157,17 +180,20 @@ class Lab:
         options |= {"max_sentences": sentences, "template": self.config.corpus.template}
         return evaluate(model.eval(), self.tokenizer, corpus, pairs, **options)
 
-    def elsewhere(self, model, sets: NeuronSets) -> dict:
-        """What translation does not show: {"perplexity": {language: value on test sentences},
-        "facts": {language: share recalled}}. A routed model reads a language with that language's
-        own pair, or with the first pair if it has no neurons."""
+    def elsewhere(self, model, sets: NeuronSets, sentences: int | None = None) -> dict:
+        """What translation does not show: {"perplexity": {language: value on so many test
+        sentences, at most MONO_SENTENCES}, "facts": {language: share recalled}}.
+
+        A routed model reads a language with that language's own pair, or with the first pair if it
+        has no neurons."""
+        most = min(MONO_SENTENCES, sentences or MONO_SENTENCES)
         perplexity, facts = {}, {}
         for language in self.languages:
             if hasattr(model, "set_pair"):
                 known = language in sets.languages and language != "en" and "en" in sets.languages
                 model.set_pair(f"{language}-en" if known else self.config.corpus.pairs[0])
             perplexity |= per_language_perplexity(
-                model, self.tokenizer, self.test, [language], max_sentences=MONO_SENTENCES
+                model, self.tokenizer, self.test, [language], max_sentences=most
             )
             if any(fact["lang"] == language for fact in self.facts):
                 recall = fact_recall(model, self.tokenizer, self.facts, [language])
@@ -187,6 +213,12 @@ def corpora(config: LanderConfig) -> list:
             )
         parts.append(load_corpus(source, split=part))
     return parts
+
+
+def other_domain_beside(train):
+    """The test set of another domain that a corpus may have beside its training part, or None."""
+    path = Path(str(train)).with_name("other_domain.jsonl")
+    return load_corpus(path) if path.is_file() else None
 
 
 def facts_beside(train) -> list[dict]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import nn
 
 from ..blocks import decoder_blocks, feed_forwards
@@ -93,6 +94,36 @@ def _random(lab, sets, seed):
     return random_neurons(sets, seed)
 
 
+def _random_anywhere(lab, sets, seed):
+    return scattered(sets, lab.n_layers, seed)
+
+
+def scattered(sets: NeuronSets, n_layers: int, seed: int) -> NeuronSets:
+    """As many random neurons as `sets` has, in all layers together: the control of a choice of
+    layers and neurons. What is general or of a language keeps its number."""
+    d_ff, generator = sets.d_ff, torch.Generator().manual_seed(seed)
+    order = torch.randperm(n_layers * d_ff, generator=generator).split(d_ff)
+    renamed = dict(zip(sets.layers, order))
+
+    def scatter(neurons: dict) -> dict:
+        places = torch.cat([renamed[layer][indices] for layer, indices in neurons.items()])
+        layer = places // d_ff
+        return {i: (places[layer == i] % d_ff).sort().values for i in range(n_layers)}
+
+    specific = {language: scatter(neurons) for language, neurons in sets.specific.items()}
+    places = (list(range(n_layers)), sets.languages, scatter(sets.general), specific)
+    provenance = {"like": sets.method, "like_hash": sets.hash(), "seed": seed}
+    return NeuronSets(*places, d_ff, sets.model, method="random", provenance=provenance)
+
+
+def _random_specific(lab, sets, seed):
+    return random_neurons(sets.only(specific=True), seed)
+
+
+def _lape(lab, sets, seed):
+    return lab.lape_like(sets)
+
+
 def _selective(
     name, about, choose: Callable = _as_given, routing="none", needs_scores=True, **more
 ) -> Method:
@@ -109,6 +140,7 @@ def _selective(
 UNTUNED = (
     Method("zero-shot", "nothing; the prompt alone"),
     Method("five-shot", "nothing; five examples in the prompt", shots=5),
+    Method("four-shot", "nothing; four examples in the prompt", shots=4),
 )
 BASELINES = (
     Method("full", "every parameter", _whole(baselines.full)),
@@ -179,6 +211,15 @@ SELECTIVE = (
     ),
     _selective("random", "as many random neurons of the same layers, no router", _random),
 )
+TRANSFER = (  # controls and rivals at equal size, for the kind "transfer"
+    _selective("random-anywhere", "as many random neurons of all layers", _random_anywhere),
+    _selective(
+        "random-specific",
+        "as many random neurons of the same layers as specific-only trains",
+        _random_specific,
+    ),
+    _selective("lape", "as many neurons of the languages by LAPE, in all layers", _lape),
+)
 OF_LAPE = {"scale": 3.0, "plain_text": True, "needs_scores": False}
 SPARSE = (
     _selective(
@@ -204,6 +245,7 @@ PRUNING = (
     Method("magnitude", "the smallest weights, without any text", prune=("magnitude", "none")),
     Method("random-weights", "random weights", prune=("random", "none")),
 )
-METHODS = {method.name: method for method in (*UNTUNED, *BASELINES, *SELECTIVE, *SPARSE, *PRUNING)}
+ALL = (*UNTUNED, *BASELINES, *SELECTIVE, *TRANSFER, *SPARSE, *PRUNING)
+METHODS = {method.name: method for method in ALL}
 TUNED = [method.name for method in (*BASELINES, *SELECTIVE)]  # on translations
 PRUNED = [method.name for method in PRUNING]

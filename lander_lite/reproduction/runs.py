@@ -118,7 +118,8 @@ def _tuned(lab: Lab, spec: Spec, sets: NeuronSets, rate: float) -> Made:
 
     def measure(update):
         if update in points:
-            made.curve.append(_point(lab, spec, made.model, sets, update=update))
+            with lab.autocast():
+                made.curve.append(_point(lab, spec, made.model, sets, update=update))
 
     # a curve's points are not in a checkpoint: such a run, half as long as others, starts again
     # when it was killed
@@ -136,11 +137,13 @@ def _tuned(lab: Lab, spec: Spec, sets: NeuronSets, rate: float) -> Made:
             )["loss"]
             if kind.after_stages:
                 done = (number + 1) * updates // len(stages)
-                made.curve.append(_point(lab, spec, made.model, sets, update=done))
+                with lab.autocast():
+                    made.curve.append(_point(lab, spec, made.model, sets, update=done))
     except FloatingPointError as error:
         made.details["diverged"] = str(error)
     if kind.plain_text and hasattr(made.model, "merge_and_unload"):
         made.model = made.model.merge_and_unload()  # without a router it is the same
+    made.model.to(lab.base.dtype)  # what was trained in float32 is measured as the base is
     return made
 
 
@@ -198,7 +201,19 @@ def _measures(lab: Lab, spec: Spec, model, sets: NeuronSets) -> dict:
             return {}
         return {"perplexity": per_language_perplexity(model, lab.tokenizer, lab.valid, trained)}
     result = _mechanics(lab, model, sets, trained[0]) if kind.plain_text else {}
-    return result if METHODS[spec.method].shots else result | lab.elsewhere(model, sets)
+    if lab.other_domain is not None and kind.other_domain:
+        result["other_domain"] = _other_domain(lab, spec, model)
+    if METHODS[spec.method].shots:
+        return result
+    return result | lab.elsewhere(model, sets, kind.sentences)
+
+
+def _other_domain(lab: Lab, spec: Spec, model) -> dict:
+    """`evaluate` of the trained directions on the lab's second test set."""
+    options = {"n_shots": METHODS[spec.method].shots, "shots_from": lab.train}
+    pairs, sentences = spec.stages(lab.config)[0], spec.definition.sentences
+    scores = lab.translations(model, lab.other_domain, pairs, sentences, bootstrap=0, **options)
+    return {key: scores[key] for key in (*pairs, "mean")}
 
 
 def _mechanics(lab: Lab, model, sets: NeuronSets, language: str) -> dict:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from ..config import LanderConfig, nearest
+from ..config import LanderConfig, nearest, parse_pair
 from .methods import METHODS, PRUNED, TUNED
 
 # the same number of rates for every method; Method.scale moves them
@@ -13,6 +13,7 @@ GRID = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 EPSILONS = (0.75, 0.8, 0.85, 0.9, 0.95)  # LANDeRMT fig. 11
 SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 LOW_RESOURCE = "af"
+TAUGHT, UNTAUGHT = ("de", "fr"), ("it", "zh")  # by the kind "transfer", to and from English
 LANDER = "lander-corrected"  # LANDeRMT as we read it: what sweeps vary
 
 
@@ -21,9 +22,22 @@ def low_resource() -> list[str]:
     return [f"en-{LOW_RESOURCE}", f"{LOW_RESOURCE}-en"]
 
 
+def of_languages(config: LanderConfig, languages: Sequence[str]) -> list[str]:
+    """The config's directions that have one of these languages."""
+    return [pair for pair in config.corpus.pairs if {*parse_pair(pair)} & {*languages}]
+
+
 # ---------------------------------------------------------------- kinds
 def _plain_text(config: LanderConfig, settings: dict) -> list[list[str]]:
     return [[LOW_RESOURCE]]
+
+
+def _taught(config: LanderConfig, settings: dict | None = None) -> list[list[str]]:
+    return [of_languages(config, TAUGHT)]
+
+
+def _taught_and_not(config: LanderConfig) -> list[str]:
+    return of_languages(config, TAUGHT) + of_languages(config, UNTAUGHT)
 
 
 def _and_low_resource(config: LanderConfig) -> list[str]:
@@ -56,6 +70,9 @@ class Kind:
     after updates / each of these. after_stages: and after each stage. on_valid: measured on valid,
     to choose a learning rate. plain_text: trains on plain text of the low-resource language.
     prunes: its methods remove weights. translations: they are kept, and BLEU gets an interval.
+    grid: the kind of trials that choose its learning rates. other_domain: the trained directions
+    are measured on the lab's second test set too. rates: of such trials (None: the study's grid).
+    scales: {method: factor on the rates}, instead of the method's own.
     """
 
     about: str
@@ -71,6 +88,10 @@ class Kind:
     plain_text: bool = False
     prunes: bool = False
     translations: bool = False
+    other_domain: bool = False
+    grid: str = "grid"
+    rates: tuple[float, ...] | None = None
+    scales: Mapping[str, float] = field(default_factory=dict)
 
 
 KINDS = {
@@ -138,6 +159,18 @@ KINDS = {
         tested=_and_low_resource,
         share=0.5,
         plain_text=True,
+        grid="grid-sparse",
+    ),
+    "transfer": Kind(
+        "a real model: German and French trained; Italian, Chinese and another domain measured too",
+        ("zero-shot", "lander-none", "random-anywhere", "lora", "full", "specific-only")
+        + ("random-specific", "lape", "lander-corrected", "layers", "four-shot"),
+        stages=_taught,
+        tested=_taught_and_not,
+        sentences=60,
+        translations=True,
+        other_domain=True,
+        grid="grid-transfer",
     ),
     "prune": Kind(
         "10 to 60% of the weights removed, by several metrics and calibration texts (arXiv "
@@ -148,14 +181,24 @@ KINDS = {
     ),
 }
 TRIALS = {
-    "grid": Kind("learning rates on all directions", on_valid=True),
+    "grid": Kind("learning rates on all directions", sentences=100, on_valid=True),
     "grid-sparse": Kind(
         "learning rates on plain text",
         stages=_plain_text,
         tested=lambda config: low_resource(),
         share=0.5,
+        sentences=100,
         on_valid=True,
         plain_text=True,
+    ),
+    "grid-transfer": Kind(
+        "learning rates on German and French, for a model in half precision",
+        stages=_taught,
+        tested=lambda config: of_languages(config, TAUGHT),
+        sentences=24,
+        on_valid=True,
+        rates=(1e-4, 3e-4, 1e-3),
+        scales={"full": 0.1, "lora": 3.0},
     ),
 }
 ANALYSIS = {  # no runs: the folder analyses/
@@ -191,7 +234,7 @@ class Spec:
     @property
     def grid(self) -> str:
         """The kind of trials that choose this run's learning rate."""
-        return "grid-sparse" if self.definition.plain_text else "grid"
+        return self.definition.grid
 
     @property
     def sets(self) -> dict:
@@ -229,11 +272,13 @@ class Spec:
 
 def grid_specs(needed: Sequence[tuple[str, str]], grid: Sequence[float] = GRID) -> list[Spec]:
     """Trials on valid for (Spec.grid, method): every method's own grid, of the same size."""
-    return [
-        Spec(kind, method, 0, rate * METHODS[method].scale)
-        for kind, method in needed
-        for rate in grid
-    ]
+    specs = []
+    for kind, method in needed:
+        trials = TRIALS[kind]
+        scale = trials.scales.get(method, METHODS[method].scale)
+        rates = [float(f"{rate * scale:.6g}") for rate in trials.rates or grid]
+        specs += [Spec(kind, method, 0, rate) for rate in rates]
+    return specs
 
 
 def specs_of(

@@ -36,7 +36,7 @@ def study(
     kinds: Sequence[str] = ("main",),
     seeds: int = 3,
     grid: Sequence[float] = GRID,
-    valid_sentences: int = 100,
+    valid_sentences: int | None = None,
     test_sentences: int | None = None,
     output_dir,
     resume: bool = True,
@@ -62,8 +62,9 @@ def study(
         with workers(lab, jobs) as perform_all:
             options = {"resume": resume, "deadline": deadline}
             do = partial(perform, lab=lab, sentences=sentences, perform_all=perform_all, **options)
-            trials = do(grid_specs(needed, grid), {}, later=specs)
-            if len(trials) < len(needed) * len(grid):
+            trial_specs = grid_specs(needed, grid)
+            trials = do(trial_specs, {}, later=specs)
+            if len(trials) < len(trial_specs):
                 return []
             results = do(specs, choose(needed, trials))
         if {"analysis", "all"} & set(kinds) and not (deadline and time.time() > deadline):
@@ -118,7 +119,8 @@ def perform(
     total = left = sum(spec.seconds(lab.config) for spec in (*waiting, *later))
     if waiting:
         counts = f"{len(waiting)} runs to do, {len(results)} done before"
-        print(f"{counts}; about {left / 3600:.1f} hours on two cores", flush=True)
+        hours = f"about {left / 3600:.1f} hours on two cores for a tiny model"
+        print(f"{counts}; {hours}; what is left is reckoned from the first run on", flush=True)
     tasks = [(spec, chosen.get((spec.grid, spec.method)), sentences) for spec in waiting]
     for spec, result in perform_all(tasks):
         results[spec], left = result, left - spec.seconds(lab.config)

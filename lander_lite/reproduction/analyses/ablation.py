@@ -3,6 +3,7 @@ the selected layers together."""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -23,11 +24,14 @@ from .shared import SEEDS, SENTENCES, Analysis, by_language, interval, sentence_
 
 SAMPLE = 32  # neurons per layer of a draw of exact ablation
 ABLATED = 8  # sentences per language of such a draw
+OF_LARGE = (12, 3)  # the two numbers for a model of more than LARGE weights: hours become minutes
+LARGE = 50_000_000
 NAMES = ("awareness", "awareness_of_other_sentences", "control_activation", "control_random")
 
 
 def _ablation(lab: Lab) -> dict:
     generator = torch.Generator().manual_seed(0)
+    sample, ablated = sizes(lab)
     correlations, ratios = single_neurons(lab, generator)
     awareness, _, activations, _ = correlations
     single = {
@@ -42,8 +46,8 @@ def _ablation(lab: Lab) -> dict:
     return {
         "languages": lab.languages,
         "draws": len(awareness),
-        "neurons": min(SAMPLE, lab.scores.values.shape[-1]),
-        "sentences": min(ABLATED, len(sentence_blocks(lab.valid, ABLATED)[0])),
+        "neurons": min(sample, lab.scores.values.shape[-1]),
+        "sentences": len(sentence_blocks(lab.valid, ablated)[0]),
         "rank_correlation_with_exact": single,
         "beats_activation": interval((awareness > activations).double().mean(dim=(1, 2))),
         "estimate_over_exact": interval(ratios),
@@ -51,18 +55,26 @@ def _ablation(lab: Lab) -> dict:
     }
 
 
+def sizes(lab: Lab) -> tuple[int, int]:
+    """(neurons per layer, sentences per language) of a draw of exact ablation."""
+    large = sum(p.numel() for p in lab.base.parameters()) > LARGE
+    return OF_LARGE if large else (SAMPLE, ABLATED)
+
+
 def single_neurons(lab: Lab, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
     """(rank correlation of each of the NAMES with exact ablation [score, draw, language, layer],
     sum of the estimates over sum of the exact changes per draw)."""
     n, d_ff = lab.n_layers, lab.scores.values.shape[-1]
+    sample, ablated = sizes(lab)
+    model = copy.deepcopy(lab.base).float()  # one neuron changes less than bfloat16 can tell
     correlations, ratios = [], []
-    for part in sentence_blocks(lab.valid, ABLATED)[:SEEDS]:
+    for part in sentence_blocks(lab.valid, ablated)[:SEEDS]:
         estimate = score_awareness(
-            lab.base, lab.tokenizer, part, lab.languages, range(n), progress=False
+            model, lab.tokenizer, part, lab.languages, range(n), progress=False
         ).values
-        draws = [torch.randperm(d_ff, generator=generator)[:SAMPLE] for _ in range(n)]
+        draws = [torch.randperm(d_ff, generator=generator)[:sample] for _ in range(n)]
         neurons = torch.stack(draws)  # [layer, neuron]
-        exact = removed(lab, part, neurons)
+        exact = removed(lab, model, part, neurons)
         activations = activation(lab, part)
         random = torch.rand(activations.shape, generator=generator)
         scores = [
@@ -74,11 +86,11 @@ def single_neurons(lab: Lab, generator: torch.Generator) -> tuple[Tensor, list[T
     return torch.tensor(np.array(correlations)).transpose(0, 1), ratios
 
 
-def removed(lab: Lab, part, neurons: Tensor) -> Tensor:
+def removed(lab: Lab, model, part, neurons: Tensor) -> Tensor:
     """The loss change when a neuron is removed, [language, layer, neuron]. neurons: [layer,
     neuron]."""
     changes = [
-        exact_ablation(lab.base, lab.tokenizer, part, language, layer, chosen, neurons_per_pass=16)
+        exact_ablation(model, lab.tokenizer, part, language, layer, chosen, neurons_per_pass=16)
         for language in lab.languages
         for layer, chosen in enumerate(neurons)
     ]
