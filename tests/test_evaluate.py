@@ -106,6 +106,13 @@ def test_output_ends_at_a_line_break(bloom, tokenizer, monkeypatch, line_break):
     )
 
 
+def test_the_head_gets_what_lies_in_one_piece(bloom, tokenizer):
+    head, seen = bloom.get_output_embeddings(), []
+    with head.register_forward_hook(lambda _, args, __: seen.append(args[0].is_contiguous())):
+        translate(bloom.requires_grad_(False), tokenizer, ["a b c", "a b"], "en-de")
+    assert seen and all(seen) and not head._forward_pre_hooks
+
+
 def test_a_blank_sentence_gives_a_blank_line(bloom, tokenizer):
     sentences = ["a dog", "the cat sees a dog"]
     first, second = translate(bloom, tokenizer, sentences, "en-de", max_new_tokens=4)
