@@ -8,8 +8,10 @@ import torch
 from lander_lite import load_corpus
 from lander_lite.cli import main
 from lander_lite.neighbours import atlas as module
-from lander_lite.neighbours.atlas import STEPS, Atlas, atlas, split
+from lander_lite.neighbours.atlas import STEPS, Atlas, atlas, read_table, split
 from lander_lite.neighbours.lape import activation_counts, lape_from_counts
+from lander_lite.neurons import NeuronSets
+from lander_lite.probes.knowledge import nats_per_sentence
 
 LANGUAGES = ["en", "de", "zh"]
 
@@ -111,3 +113,18 @@ def test_the_command_line_makes_the_file(model, tokenizer, corpus, rows, tmp_pat
     found = Atlas.load(folder / "atlas.safetensors.xz")
     assert torch.equal(found.roots, atlas(model, tokenizer, corpus, tmp_path / "a").roots)
     assert "atlas.safetensors.xz" in capsys.readouterr().out
+    # both formats of the sets, and a line a language
+    sets = lape_from_counts(found.counts())
+    theirs = NeuronSets.from_lape_file(folder / "lape.pt", LANGUAGES, model)
+    assert NeuronSets.load(folder / "lape.safetensors").hash() == sets.hash() == theirs.hash()
+    table = read_table(folder / "languages.tsv")
+    assert list(table) == LANGUAGES and table["en"]["nats_per_sentence"] == ""  # all rows counted
+    assert table["zh"]["tokens"] == str(found.tokens[:, 2].sum().item())
+    # rows that were not counted say what the model knows
+    assert main(["atlas", *settings, "--set", "awareness.max_sentences=4"]
+                + ["--output-dir", str(tmp_path / "four")]) == 0  # fmt: skip
+    table = read_table(tmp_path / "four" / "languages.tsv")
+    others = [row["de"] for row in corpus["translation"]][4:]
+    assert float(table["de"]["nats_per_sentence"]) == pytest.approx(
+        nats_per_sentence(model, tokenizer, others), abs=0.01
+    )

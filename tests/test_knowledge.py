@@ -2,6 +2,7 @@
 perplexity by language."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -15,9 +16,10 @@ from lander_lite.probes.knowledge import (
     encode_fact,
     fact_recall,
     load_facts,
+    nats_per_sentence,
     per_language_perplexity,
 )
-from lander_lite.prompts import texts
+from lander_lite.prompts import prompt_ids, texts
 
 FACTS = data_dir() / "tiny_babel" / "facts.jsonl"
 
@@ -159,6 +161,17 @@ def test_mistakes_in_a_call_are_named(bloom, tokenizer, tmp_path):
             fact_recall(bloom, tokenizer, given, **settings)
     with pytest.raises(FileNotFoundError, match="no such file"):
         fact_recall(bloom, tokenizer, tmp_path / "none.jsonl")
+
+
+def test_nats_per_sentence_are_perplexitys_without_the_tokens(bloom, tokenizer, corpus):
+    sentences = texts(corpus, "de")
+    tokens = sum(len(prompt_ids(tokenizer, sentence)) - 1 for sentence in sentences)
+    total = tokens * math.log(perplexity(bloom, tokenizer, sentences))
+    assert nats_per_sentence(bloom, tokenizer, sentences) == pytest.approx(
+        total / len(sentences), rel=1e-4
+    )
+    with pytest.raises(ValueError, match="at least one sentence"):
+        nats_per_sentence(bloom, tokenizer, [])
 
 
 def test_perplexity_by_language(bloom, tokenizer, corpus):

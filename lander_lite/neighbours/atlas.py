@@ -21,14 +21,19 @@ from tqdm.auto import tqdm
 from ..blocks import fingerprint
 from ..config import LanderConfig, refuse_other
 from ..corpus import load_corpus
-from ..io import atomic_path, content_of, read_tensors, write_tensors
+from ..io import atomic_path, content_of, read_tensors, write_tensors, write_text
 from ..model import load_configured
-from ..prompts import languages_of
-from .lape import ActivationCounts, active_tokens, check_languages
+from ..neurons import NeuronSets
+from ..probes.knowledge import nats_per_sentence
+from ..prompts import languages_of, texts
+from .families import agreement
+from .lape import ActivationCounts, active_tokens, check_languages, lape_from_counts
 
 KIND = "lander_lite.Atlas/1"
 PART = "lander_lite.AtlasPart/1"
 STEPS = 255  # of sqrt(p)
+KNOWN = 60  # rows, for nats per sentence
+COLUMNS = ("code", "tokens", "neurons", "agreement_of_halves", "nats_per_sentence")
 
 
 @dataclass(eq=False)
@@ -139,9 +144,30 @@ def split(corpus, language: str) -> list[list[str]]:
     return halves
 
 
+def language_table(found: Atlas, sets: NeuronSets, nats: dict[str, float]) -> str:
+    """A line a language, separated by tabs, below a header: tokens that were counted, neurons of
+    LAPE's set, Jaccard index of the sets of the two halves, nats per sentence of other text."""
+    stable = agreement(*(lape_from_counts(found.counts(half=half)) for half in (0, 1)))
+    lines = ["\t".join(COLUMNS)]
+    for language, tokens in zip(found.languages, found.tokens.sum(dim=0).tolist()):
+        neurons = sum(map(len, sets.specific[language].values()))
+        told = f"{nats[language]:.2f}" if language in nats else ""
+        lines.append(f"{language}\t{tokens}\t{neurons}\t{stable[language]:.3f}\t{told}")
+    return "\n".join(lines) + "\n"
+
+
+def read_table(path: str | Path) -> dict[str, dict[str, str]]:
+    """{language: {column: text}} of what `language_table` made."""
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    rows = [dict(zip(COLUMNS, line.split("\t"))) for line in lines[1:]]
+    return {row["code"]: row for row in rows}
+
+
 # ---------------------------------------------------------------- on the command line
 def atlas_step(config: LanderConfig, folder: Path) -> Path:
-    """`lander-lite atlas`: all languages of the training corpus; parts in atlas/, then one file."""
+    """`lander-lite atlas`: all languages of the training corpus; parts in atlas/, then one file.
+    Beside it LAPE's sets at its authors' rates, in this project's and in their format, and
+    languages.tsv, with nats per sentence of up to KNOWN rows that were not counted."""
     corpus = load_corpus(config.corpus.train, empty=config.corpus.empty)
     model, tokenizer = load_configured(config.model)
     found = atlas(
@@ -156,4 +182,15 @@ def atlas_step(config: LanderConfig, folder: Path) -> Path:
     )
     path = folder / "atlas.safetensors.xz"
     found.save(path)
+    sets = lape_from_counts(found.counts())
+    sets.save(folder / "lape.safetensors")
+    sets.to_lape_file(folder / "lape.pt")
+    rows, most = found.settings["rows"], config.corpus.max_length
+    others = {x: texts(corpus, x)[rows : rows + KNOWN] for x in found.languages}
+    nats = {
+        language: nats_per_sentence(model, tokenizer, sentences, max_length=most)
+        for language, sentences in others.items()
+        if sentences
+    }
+    write_text(folder / "languages.tsv", language_table(found, sets, nats))
     return path

@@ -47,6 +47,21 @@ def jaccard(sets: NeuronSets, languages: Sequence[str] | None = None) -> Tensor:
     return shared / either.clamp(min=1)
 
 
+def agreement(first: NeuronSets, second: NeuronSets) -> dict[str, float]:
+    """{language: Jaccard index of its neurons in two sets}, all layers together; 0 for two empty
+    ones."""
+    found = {}
+    for language in first.languages:
+        a, b = (_members(sets, language) for sets in (first, second))
+        found[language] = len(a & b) / max(1, len(a | b))
+    return found
+
+
+def _members(sets: NeuronSets, language: str) -> set[tuple[int, int]]:
+    layers = sets.specific[language].items()
+    return {(layer, neuron) for layer, neurons in layers for neuron in neurons.tolist()}
+
+
 def same(labels: Sequence[str]) -> Tensor:
     """Bool [language, language]: whether two languages have the same label."""
     numbers = torch.tensor([sorted(set(labels)).index(label) for label in labels])

@@ -11,8 +11,8 @@ from torch import Tensor
 from ..config import resolve
 from ..corpus import json_rows
 from ..evaluation import perplexity
-from ..hooks import read
-from ..prompts import prompt_ids, texts
+from ..hooks import read, sentence_losses
+from ..prompts import encode_sentences, prompt_ids, texts
 
 LONGEST = 10_000  # characters: a statement is read whole
 WITHOUT_SPACES = ("zh", "ja", "th")  # the answer follows the prompt directly
@@ -104,6 +104,24 @@ def fact_recall(
             hits[facts[row]["lang"]].append(hit)
     shares = {lang: fmean(found) for lang, found in hits.items()}
     return {**shares, "mean": fmean(shares.values())}
+
+
+def nats_per_sentence(
+    model, tokenizer, sentences: Sequence[str], *, batch_size: int = 16, max_length: int = 512
+) -> float:
+    """-log p of a sentence, in nats, mean over sentences that are cut at `max_length` tokens: of
+    translations of the same text it compares languages, which perplexity, a mean over tokens, does
+    not, for tokens are shorter in some. The first token counts only after a BOS. Raises: ValueError
+    for no sentences."""
+    examples = encode_sentences(tokenizer, sentences, max_length, 2, "the sentences", "skip")
+    if not examples:
+        raise ValueError("nats_per_sentence needs at least one sentence of two tokens")
+
+    def loss(batch) -> float:
+        return sentence_losses(model, batch).sum().item()
+
+    parts = read(model, tokenizer, examples, loss, batch_size=batch_size)
+    return sum(value for _, value in parts) / len(examples)
 
 
 def per_language_perplexity(

@@ -197,8 +197,8 @@ TRIALS = {
         tested=lambda config: of_languages(config, TAUGHT),
         sentences=24,
         on_valid=True,
-        rates=(1e-4, 3e-4, 1e-3),
-        scales={"full": 0.1, "lora": 3.0},
+        rates=(3e-5, 1e-4, 3e-4),
+        scales={"full": 0.3, "lora": 3.0},
     ),
 }
 ANALYSIS = {  # no runs: the folder analyses/

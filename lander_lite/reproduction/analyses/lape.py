@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from ...neighbours.families import agreement
 from ...neighbours.lape import activation_counts, lape_from_counts
-from ...neurons import NeuronSets, random_neurons
+from ...neurons import random_neurons
 from ..lab import LAPE_SENTENCES, Lab
 from .shared import BLOCKS, Analysis
 from .switching import loss_changes
@@ -30,21 +31,10 @@ def _lape(lab: Lab) -> dict:
         "share_of_layers": total.sort(descending=True).values.cumsum(0) / total.sum(),
         "neurons_by_layer": total,
         "control_equal": 1 / lab.n_layers,
-        "agreement_of_halves": agreement_by_language(first, second),
-        "control_random_halves": [agreement_by_language(first, draw) for draw in random],
+        "agreement_of_halves": agreement(first, second),
+        "control_random_halves": [agreement(first, draw) for draw in random],
         **loss_changes(lab, sets),
     }
-
-
-def agreement_by_language(first: NeuronSets, second: NeuronSets) -> dict[str, float]:
-    """Jaccard index of each language's neurons, all layers together."""
-
-    def members(sets, language):
-        layers = sets.specific[language].items()
-        return {(layer, neuron) for layer, neurons in layers for neuron in neurons.tolist()}
-
-    both = {x: (members(first, x), members(second, x)) for x in first.languages}
-    return {x: len(a & b) / max(1, len(a | b)) for x, (a, b) in both.items()}
 
 
 ANALYSIS = Analysis(
