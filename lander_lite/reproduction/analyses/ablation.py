@@ -24,7 +24,7 @@ from .shared import SEEDS, SENTENCES, Analysis, by_language, interval, sentence_
 
 SAMPLE = 32  # neurons per layer of a draw of exact ablation
 ABLATED = 8  # sentences per language of such a draw
-OF_LARGE = (12, 3)  # the two numbers for a model of more than LARGE weights: hours become minutes
+OF_LARGE = (8, 2)  # the two numbers for a model of more than LARGE weights: hours become minutes
 LARGE = 50_000_000
 NAMES = ("awareness", "awareness_of_other_sentences", "control_activation", "control_random")
 
