@@ -14,7 +14,7 @@ from lander_lite.awareness import score_awareness
 from lander_lite.blocks import feed_forwards, fingerprint
 from lander_lite.config import LanderConfig
 from lander_lite.layers import detect_layers
-from lander_lite.neighbours.families import agreement
+from lander_lite.neighbours.families import agreement_by_language
 from lander_lite.neurons import NeuronSets, categorize
 from lander_lite.prompts import texts
 from lander_lite.reproduction.analyses import ANALYSES, analyse, gates
@@ -375,7 +375,7 @@ def test_agreement_is_jaccard_over_all_layers():
         return NeuronSets([0, 1], ["en", "de"], {}, {"en": en, "de": de}, 8, {}, "lape")
 
     first, second = sets({0: [1, 2], 1: [3]}, {0: [4]}), sets({0: [1], 1: [3, 2]}, {1: [4]})
-    assert agreement(first, second) == {"en": 2 / 4, "de": 0.0} and agreement(first, first) == {
-        "en": 1.0,
-        "de": 1.0,
-    }
+    assert agreement_by_language(first, second) == {
+        "en": 2 / 4,
+        "de": 0.0,
+    } and agreement_by_language(first, first) == {"en": 1.0, "de": 1.0}

@@ -7,6 +7,7 @@ import torch
 
 from lander_lite import load_corpus
 from lander_lite.cli import main
+from lander_lite.config import data_dir
 from lander_lite.neighbours import atlas as module
 from lander_lite.neighbours.atlas import STEPS, Atlas, atlas, read_table, split
 from lander_lite.neighbours.lape import activation_counts, lape_from_counts
@@ -128,3 +129,16 @@ def test_the_command_line_makes_the_file(model, tokenizer, corpus, rows, tmp_pat
     assert float(table["de"]["nats_per_sentence"]) == pytest.approx(
         nats_per_sentence(model, tokenizer, others), abs=0.01
     )
+
+
+def test_the_published_sets_are_those_of_the_atlas():
+    folder = data_dir() / "results" / "gemma-3-270m"
+    found = Atlas.load(folder / "atlas.safetensors.xz")
+    sets, table = lape_from_counts(found.counts()), read_table(folder / "languages.tsv")
+    theirs = NeuronSets.from_lape_file(folder / "lape.pt", found.languages)
+    assert NeuronSets.load(folder / "lape.safetensors").hash() == sets.hash()
+    for language in found.languages:
+        neurons = sets.specific[language]
+        assert all(torch.equal(theirs.specific[language][i], neurons[i]) for i in sets.layers)
+        assert table[language]["neurons"] == str(sum(map(len, neurons.values())))
+        assert float(table[language]["nats_per_sentence"]) > 0

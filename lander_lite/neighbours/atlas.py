@@ -26,7 +26,7 @@ from ..model import load_configured
 from ..neurons import NeuronSets
 from ..probes.knowledge import nats_per_sentence
 from ..prompts import languages_of, texts
-from .families import agreement
+from .families import agreement_by_language
 from .lape import ActivationCounts, active_tokens, check_languages, lape_from_counts
 
 KIND = "lander_lite.Atlas/1"
@@ -147,7 +147,7 @@ def split(corpus, language: str) -> list[list[str]]:
 def language_table(found: Atlas, sets: NeuronSets, nats: dict[str, float]) -> str:
     """A line a language, separated by tabs, below a header: tokens that were counted, neurons of
     LAPE's set, Jaccard index of the sets of the two halves, nats per sentence of other text."""
-    stable = agreement(*(lape_from_counts(found.counts(half=half)) for half in (0, 1)))
+    stable = agreement_by_language(*(lape_from_counts(found.counts(half=half)) for half in (0, 1)))
     lines = ["\t".join(COLUMNS)]
     for language, tokens in zip(found.languages, found.tokens.sum(dim=0).tolist()):
         neurons = sum(map(len, sets.specific[language].values()))

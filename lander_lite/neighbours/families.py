@@ -47,7 +47,7 @@ def jaccard(sets: NeuronSets, languages: Sequence[str] | None = None) -> Tensor:
     return shared / either.clamp(min=1)
 
 
-def agreement(first: NeuronSets, second: NeuronSets) -> dict[str, float]:
+def agreement_by_language(first: NeuronSets, second: NeuronSets) -> dict[str, float]:
     """{language: Jaccard index of its neurons in two sets}, all layers together; 0 for two empty
     ones."""
     found = {}

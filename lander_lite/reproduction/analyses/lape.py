@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ...neighbours.families import agreement
+from ...neighbours.families import agreement_by_language
 from ...neighbours.lape import activation_counts, lape_from_counts
 from ...neurons import random_neurons
 from ..lab import LAPE_SENTENCES, Lab
@@ -31,8 +31,8 @@ def _lape(lab: Lab) -> dict:
         "share_of_layers": total.sort(descending=True).values.cumsum(0) / total.sum(),
         "neurons_by_layer": total,
         "control_equal": 1 / lab.n_layers,
-        "agreement_of_halves": agreement(first, second),
-        "control_random_halves": [agreement(first, draw) for draw in random],
+        "agreement_of_halves": agreement_by_language(first, second),
+        "control_random_halves": [agreement_by_language(first, draw) for draw in random],
         **loss_changes(lab, sets),
     }
 
