@@ -1,5 +1,5 @@
-"""Checks of the lessons' exercises. Each takes the answer; None means not answered yet and prints a
-hint instead of failing. A wrong answer raises AssertionError with what is wrong."""
+"""Checks of the lessons that have one exercise each, at their end, with one hint that an answer of
+None prints. A wrong answer raises AssertionError with what is wrong."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
+from . import expect
 
-def exercise(hint: str) -> Callable:
+
+def hinted(hint: str) -> Callable:
     """Make a check print `Not answered yet` and the hint where the answer is None."""
 
     def decorate(check: Callable) -> Callable:
@@ -27,34 +29,7 @@ def exercise(hint: str) -> Callable:
     return decorate
 
 
-def expect(right: bool, message: str) -> None:
-    """Raise AssertionError if not; an assert statement would not run under `python -O`."""
-    if not right:
-        raise AssertionError(message)
-
-
-@exercise('one example is "English: SOURCE\\nFrench: TARGET"; the last line ends with "French:".')
-def check_00_prompt(answer) -> None:
-    """answer(sentence, examples) -> the en-fr prompt with (source, target) examples in front, as
-    corpus.prompt writes it."""
-    from ..prompts import prompt
-
-    examples = [("He reads.", "Il lit."), ("The cat sleeps.", "Le chat dort.")]
-    given, expected = answer("We sing.", []), prompt("We sing.", "en-fr")
-    expect(
-        given != "English: We sing.\nFrench: ",
-        'no space after the last "French:": the space belongs to the translation',
-    )
-    expect(given == expected, f"without examples: expected {expected!r}, you gave {given!r}")
-    given, expected = answer("We sing.", examples), prompt("We sing.", "en-fr", shots=examples)
-    lines, given_lines = (len(text.split("\n")) for text in (expected, given))
-    counted = f"two examples and the prompt make {lines} lines, you gave {given_lines}: {given!r}"
-    expect(given_lines == lines, counted)
-    expect(given == expected, f"with two examples: expected {expected!r}, you gave {given!r}")
-    print("Correct: the same text as lander_lite.corpus.prompt, with and without examples.")
-
-
-@exercise("sort the positions by (-value, position), keep the first k, sort them again.")
+@hinted("sort the positions by (-value, position), keep the first k, sort them again.")
 def check_01_top_k(answer, scores) -> None:
     """answer(values, k) -> the indices of the k largest values as a sorted list; the lower index
     wins ties. scores: LayerScores."""
@@ -112,7 +87,7 @@ def check_02_double_shift(answer):
     return answer
 
 
-@exercise(
+@hinted(
     "the general and the two languages' sets are disjoint; divide their sizes by d_ff times the "
     "blocks."
 )
@@ -142,7 +117,7 @@ def check_03_trainable_share(answer, sets, pair: str) -> None:
     )
 
 
-@exercise(
+@hinted(
     "average the two languages' scores and sum them over each set; as printed, N is the specific "
     "set."
 )
@@ -173,7 +148,7 @@ def check_04_printed_weight(answer, sets, pair: str, layer: int) -> None:
     )
 
 
-@exercise("len(sets.general[layer]), len(sets.specific[language][layer]); sum over sets.layers.")
+@hinted("len(sets.general[layer]), len(sets.specific[language][layer]); sum over sets.layers.")
 def check_05_trained_scalars(answer, sets, per_neuron: int, total: int) -> None:
     """answer(sets, pair, per_neuron) -> scalars that one update of this pair trains. total: trained
     scalars over all pairs."""
@@ -197,7 +172,7 @@ def check_05_trained_scalars(answer, sets, per_neuron: int, total: int) -> None:
     print("Correct: general, source and target neurons, over all selected layers.")
 
 
-@exercise(
+@hinted(
     "find the first point whose gain is at least `gain`. The answer lies between it and the one "
     "before."
 )
@@ -229,7 +204,7 @@ def check_06_loss_at_gain(answer) -> None:
     print("Correct: two methods can now be compared where both have learned the same.")
 
 
-@exercise(
+@hinted(
     "divide by the sum first, so that the shares add up to 1; then -sum of share * ln(share)."
 )
 def check_07_entropy(answer) -> None:
@@ -254,7 +229,7 @@ def check_07_entropy(answer) -> None:
     print("Correct: low for a neuron that few languages use.")
 
 
-@exercise(
+@hinted(
     "walk through the row in steps of m, sort each group's positions by score, and take the first "
     "n."
 )
@@ -276,7 +251,7 @@ def check_08_removed(answer) -> None:
     print("Correct: every group of m loses exactly n, so that hardware can skip them.")
 
 
-@exercise("all weights once; for each trained one a gradient and two running means.")
+@hinted("all weights once; for each trained one a gradient and two running means.")
 def check_09_training_bytes(answer, plan) -> None:
     """answer(parameters, trained, item) -> bytes of weights, gradients and AdamW's states. plan: of
     full tuning (plan.Plan)."""
@@ -297,11 +272,11 @@ def check_09_training_bytes(answer, plan) -> None:
     print(f"Correct: {given / 1e9:.1f} GB before the first activation.")
 
 
-@exercise("which end of the interval says how much worse A could be? Compare it with -margin.")
+@hinted("which end of the interval says how much worse A could be? Compare it with -margin.")
 def check_10_not_worse(answer) -> None:
     """answer(difference, margin) -> True if A is worse than B by less than `margin`, by both
     intervals. difference: evidence.Difference."""
-    from ..reproduction.evidence import Difference
+    from ...reproduction.evidence import Difference
 
     equal, apart = (0.1, 0.0, -0.1), (2.0, -2.0, 0.0)
     unclear = "the seeds do not agree: A may be several BLEU worse; unclear is not equal"
@@ -325,7 +300,7 @@ def check_10_not_worse(answer) -> None:
     print("Correct: the lower end of both intervals decides.")
 
 
-@exercise("a mask of related pairs, each pair once and no language with itself; then two means.")
+@hinted("a mask of related pairs, each pair once and no language with itself; then two means.")
 def check_12_contrast(answer) -> None:
     """answer(overlap, labels) -> mean overlap of pairs with the same label minus that of the
     others."""
