@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
-
-import pandas as pd
 
 from ..config import PACKAGE, data_dir
 from ..model import INSTALLED
 from ..reproduction.evidence import NotMeasured, Study, bleu
 from ..reproduction.forgetting import change, final_point, over_seeds
 from ..reproduction.specs import UNTAUGHT
+from .exercises.lesson_11 import verdict
 from .plots import cross
+from .tables import Table
 
 NAME = "gemma-3-270m"
 FOLDER = data_dir() / "results" / NAME
@@ -39,6 +39,37 @@ def told(live: bool, corpus: str) -> str:
     return f"Live, with sentences of {'NTREX' if corpus == str(NTREX) else 'Tiny Babel'}."
 
 
+# ---------------------------------------------------------------- the stored analyses
+def layers_table(studies: Mapping[str, Study]) -> Table:
+    """How alike directions and sentences are by three measures of change, and shuffled blocks."""
+    columns = ["change", "model", "blocks", "directions", "shuffled, at most", "same choice"]
+    rows = []
+    for name in ("signed", "absolute", "cosine"):
+        for model, study in studies.items():
+            found = study.analysis("layers")["measures"][name]
+            order, again = found["rank_correlation"], found["same_choice_held_out"]["mean"]
+            chance = order["control_shuffled"]["high"]
+            blocks = ", ".join(map(str, found["top"]))
+            rows.append([name, model, blocks, order["mean"], chance, f"{again:.0%}"])
+    return Table(columns, rows, ".2f")
+
+
+def switched_off_table(studies: Mapping[str, Study]) -> Table:
+    """Loss change, nats per token, where a language's neurons are off: of its own text, of others,
+    and of random sets."""
+    columns = ["sets", "model", "own", "others", "random", "own - others", "95%", "hurt most"]
+    rows = []
+    for name, about in (("switching", "variance split"), ("lape", "LAPE")):
+        for model, study in studies.items():
+            found = study.analysis(name)
+            gap = found["own_minus_others"]
+            chance = fmean(draw["own"]["mean"] for draw in found["control_random"])
+            means = [found["own"]["mean"], found["others"]["mean"], chance, gap["mean"]]
+            own = f"{len(found['hurt_most'])} of {len(found['sets'])}"
+            rows.append([about, model, *means, [gap["low"], gap["high"]], own])
+    return Table(columns, rows, "+.3f")
+
+
 # ---------------------------------------------------------------- the stored tuning study
 def untaught(run: dict) -> list[str]:
     """The directions of a run that it did not train."""
@@ -55,35 +86,55 @@ def plain_text(run: dict, base: dict) -> float:
     return change(final_point(run), final_point(base), taught(run))["perplexity"]
 
 
-def directions(study: Study, methods: Sequence[str]) -> pd.DataFrame:
+def directions(study: Study, methods: Sequence[str]) -> Table:
     """BLEU and the share of outputs in a wrong language, of untrained methods by direction."""
-    columns = {}
+    scores = {method: study.runs("transfer", method)[0]["pairs"] for method in methods}
+    columns = ["direction"]
     for method in methods:
-        scores = study.runs("transfer", method)[0]["pairs"]
-        columns[f"{method} BLEU"] = {pair: round(x["bleu"], 1) for pair, x in scores.items()}
-        columns[f"{method} off-target"] = {
-            pair: f"{x['off_target']:.0%}" for pair, x in scores.items()
-        }
-    return pd.DataFrame(columns)
+        columns += [f"{method} BLEU", f"{method} off-target"]
+    rows = []
+    for pair in scores[methods[0]]:
+        row = [pair]
+        for method in methods:
+            found = scores[method][pair]
+            row += [found["bleu"], f"{found['off_target']:.0%}"]
+        rows.append(row)
+    return Table(columns, rows)
 
 
-def table(study: Study) -> pd.DataFrame:
+def table(study: Study) -> Table:
     """A row a method: means over seeds, with half the 95% interval where there are several."""
-    base, rows = study.runs("transfer", BASE)[0], {}
-    for method in dict.fromkeys(run["method"] for run in study.runs("transfer")):
+    base, rows = study.runs("transfer", BASE)[0], []
+    for method in methods_of(study):
         runs = study.runs("transfer", method)
         known = [run for run in runs if "perplexity" in run]
-        rows[method] = {
-            "trained": runs[0].get("trainable", 0),
-            "rate": runs[0]["learning_rate"] or "",
-            "de, fr": over_seeds([bleu(run, taught(run)) for run in runs], ".1f"),
-            "it, zh": over_seeds([bleu(run, untaught(run)) for run in runs], ".1f"),
-            "FLORES": over_seeds([run["other_domain"]["mean"]["bleu"] for run in runs], ".1f"),
-            "off-target": f"{fmean(wrong_language(run) for run in runs):.0%}",
-            "plain text": over_seeds([plain_text(run, base) for run in known], "+.3f"),
-            "seeds": len(runs),
-        }
-    return pd.DataFrame(rows).T
+        rows.append(
+            [
+                method,
+                f"{runs[0].get('trainable', 0):,}",
+                f"{runs[0]['learning_rate']:g}" if runs[0]["learning_rate"] else "",
+                over_seeds([bleu(run, taught(run)) for run in runs], ".1f"),
+                over_seeds([bleu(run, untaught(run)) for run in runs], ".1f"),
+                over_seeds([run["other_domain"]["mean"]["bleu"] for run in runs], ".1f"),
+                f"{fmean(wrong_language(run) for run in runs):.0%}",
+                over_seeds([plain_text(run, base) for run in known], "+.3f"),
+            ]
+        )
+    return Table(
+        ["method", "trained", "rate", "de, fr", "it, zh", "FLORES", "off-target", "plain text"],
+        rows,
+    )
+
+
+def methods_of(study: Study) -> list[str]:
+    """The methods of the study, untrained ones first, then by their BLEU where they trained."""
+    names = dict.fromkeys(run["method"] for run in study.runs("transfer"))
+
+    def place(name: str) -> tuple:
+        runs = study.runs("transfer", name)
+        return bool(runs[0].get("trainable")), fmean(bleu(run, taught(run)) for run in runs)
+
+    return sorted(names, key=place)
 
 
 def wrong_language(run: dict) -> float:
@@ -114,35 +165,25 @@ def measures(study: Study) -> dict:
     }
 
 
-def verdicts(study: Study) -> pd.DataFrame:
-    """A row a comparison: the difference over seeds with its 95% interval, and what it says."""
-    rows = {}
+def verdicts(study: Study, said: Callable = verdict) -> Table:
+    """A row a comparison: the difference with its 95% interval, and what it says."""
+    rows = []
     for first, second in COMPARED:
-        cells = {}
+        row = [f"{first} minus {second}"]
         for name, value in measures(study).items():
             try:
                 found = study.difference("transfer", first, second, value)
+                digits = 1 if MARGIN[name] == 1 else 3
+                row.append(f"{found.shown(digits)}: {said(*found.interval, MARGIN[name])}")
             except NotMeasured:
-                cells[name] = "not measured"
-                continue
-            digits = 1 if MARGIN[name] == 1 else 3
-            cells[name] = f"{found.shown(digits)}: {said(found.interval, MARGIN[name])}"
-        rows[f"{first} minus {second}"] = cells
-    return pd.DataFrame(rows).T
-
-
-def said(interval: tuple[float, float], margin: float) -> str:
-    """What a difference says: its sign, where zero lies outside; equal, where all of the interval
-    lies within the margin; else nothing."""
-    low, high = interval
-    if low > 0 or high < 0:
-        return "more" if low > 0 else "less"
-    return "equal" if -margin < low and high < margin else "cannot tell"
+                row.append("not measured")
+        rows.append(row)
+    return Table(["difference", *MARGIN], rows)
 
 
 def fronts(ax, study: Study, value, label: str) -> None:
     """One cross a method: mean BLEU of the trained directions against another measure."""
-    for i, method in enumerate(dict.fromkeys(run["method"] for run in study.runs("transfer"))):
+    for i, method in enumerate(methods_of(study)):
         runs = [run for run in study.runs("transfer", method) if "perplexity" in run]
         if not runs:
             continue

@@ -17,7 +17,9 @@ import nbformat
 from ..io import write_text
 
 ABOUT = "Write copies of lessons in which every exercise is solved."
-SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)\n```\s*(.*?)</details>", re.S)
+SOLUTION = re.compile(
+    r"<summary>Solution</summary>\s*```python\n(.*?)\n```\s*(.*?)</details>", re.S
+)
 
 
 @dataclass(frozen=True)

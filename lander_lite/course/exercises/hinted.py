@@ -204,9 +204,7 @@ def check_06_loss_at_gain(answer) -> None:
     print("Correct: two methods can now be compared where both have learned the same.")
 
 
-@hinted(
-    "divide by the sum first, so that the shares add up to 1; then -sum of share * ln(share)."
-)
+@hinted("divide by the sum first, so that the shares add up to 1; then -sum of share * ln(share).")
 def check_07_entropy(answer) -> None:
     """answer(p) -> LAPE of one neuron in nats. p: list of activation probabilities, one per
     language."""
@@ -298,18 +296,3 @@ def check_10_not_worse(answer) -> None:
         "use the margin that is given: .4 worse is more than .1",
     )
     print("Correct: the lower end of both intervals decides.")
-
-
-@hinted("a mask of related pairs, each pair once and no language with itself; then two means.")
-def check_12_contrast(answer) -> None:
-    """answer(overlap, labels) -> mean overlap of pairs with the same label minus that of the
-    others."""
-    overlap = torch.tensor([[1, 0.5, 0.2], [0.5, 1, 0.1], [0.2, 0.1, 1]], dtype=torch.float64)
-    given = float(answer(overlap, ["x", "x", "y"]))
-    with_itself = 4 / 5 - 0.15  # (1 + 1 + 1 + .5 + .5) / 5
-    expect(abs(given - with_itself) > 1e-6, "a language overlaps with itself by 1: leave that out")
-    expect(abs(given + 0.35) > 1e-6, "the sign: related minus the others")
-    expect(
-        abs(given - 0.35) < 1e-6, f"one related pair of .5, two others of .2 and .1: not {given}"
-    )
-    print("Correct: each pair once, and no language beside itself.")
