@@ -4,13 +4,13 @@ files."""
 import json
 
 import pytest
-from test_scorecard import PAIRS, judge, write
+from test_scorecard import PAIRS, about, analysis, judge, write
 
 from lander_lite.reproduction.claims.pruning import TEXTS
 from lander_lite.reproduction.claims.sparse import RIVALS
 from lander_lite.reproduction.evidence import Study
-from lander_lite.reproduction.scorecard import NOT_YET
 from lander_lite.reproduction.specs import SPARSITIES
+from lander_lite.reproduction.verdicts import CANNOT_TELL, CONTRADICTED, NOT_MEASURED, REPRODUCED
 
 ALL = [*PAIRS, "en-af", "af-en"]
 BASE = {
@@ -54,11 +54,12 @@ TUNED |= {
 
 
 def sparse(folder, **changed):
-    """Runs on plain text of the base model and of six methods; changed: {method: {what: value}}."""
+    """Runs on plain text of the base model and of six methods; changed: {method: {what: value}};
+    "noise" is how far seeds lie apart."""
     for method, values in {"zero-shot": BASE, **TUNED}.items():
         v = values | changed.get(method.replace("-", "_"), {})
         for seed in range(1 if method == "zero-shot" else 3):
-            e = seed / 100  # no two seeds are equal
+            e = seed * v.get("noise", 0.01)  # no two seeds are equal
             write(
                 folder,
                 "sparse",
@@ -76,7 +77,7 @@ def sparse(folder, **changed):
             )
 
 
-def prune(folder, recall):
+def prune(folder, recall, noise=0.001):
     """recall: {method: share of the facts recalled in German at every sparsity}."""
     for method, share in recall.items():
         once = method in ("zero-shot", "magnitude")
@@ -84,7 +85,7 @@ def prune(folder, recall):
             point = {
                 "bleu": dict.fromkeys(PAIRS, 1.0),
                 "perplexity": {"en": 5.0, "de": 6.0},
-                "facts": {"en": 0.9, "de": share + seed / 1000},
+                "facts": {"en": 0.9, "de": share + noise * seed},
             }
             rest = (
                 {}
@@ -117,29 +118,30 @@ def two(tmp_path):
 def test_a_clear_win_is_reproduced_on_both_models(two):
     found = two()
     for id in ("S2", "S3", "S4", "S5"):
-        assert (found(id).verdict, found(id).seeds) == ("reproduced", 3), found(id).measured
+        assert (found(id).verdict, found(id).decides.n) == (REPRODUCED, 3), found(id).measured
+
+
+BELOW = "**Contradicted here:** two: "
 
 
 @pytest.mark.parametrize(
     "id, changed, missed",
     [
-        ("S2", {"ia3": {"af_bleu": 14.5}}, "two: better than ia3 in all three"),
+        ("S2", {"ia3": {"af_bleu": 14.5}}, f"{BELOW}better translation than ia3"),
         (
             "S2",
-            {"sparse_random": {"af_perplexity": 6.0}},
-            "two: better than sparse-random in all three",
+            {"sparse_random": {"af_perplexity": 5.9}},
+            f"{BELOW}better perplexity than sparse-random",
         ),
-        ("S3", {"sparse": {"bleu": 26.0}}, "two: BLEU kept"),
-        ("S3", {"full": {"facts": 0.6}}, "two: less facts lost than by full tuning"),
-        ("S4", {"sparse": {"up": 0.3}}, "two: down most"),
-        ("S5", {"sparse": {"cosine": 0.1}}, "two: cosine; two: CKA"),
+        ("S3", {"sparse": {"bleu": 26.0}}, f"{BELOW}BLEU kept"),
+        ("S3", {"full": {"facts": 0.6}}, f"{BELOW}less facts lost than by full tuning"),
+        ("S4", {"sparse": {"up": 0.3}}, f"{BELOW}down most"),
+        ("S5", {"sparse": {"cosine": 0.1}}, f"{BELOW}cosine, two: CKA"),
     ],
 )
 def test_one_miss_on_one_model_spoils_it(id, changed, missed, two):
     row = two(**changed)(id)
-    assert row.verdict == "not reproduced" and row.measured.endswith(f"**Not met:** {missed}"), (
-        row.measured
-    )
+    assert row.verdict == CONTRADICTED and row.measured.endswith(missed), row.measured
 
 
 def test_one_model_alone_is_not_measured(tmp_path):
@@ -150,51 +152,62 @@ def test_one_model_alone_is_not_measured(tmp_path):
     )
 
 
+def lape(folder, own=0.5, chance=0.4, held=0.6):
+    """held: the share of the neurons in the two layers of eight that have most."""
+    one = {
+        "share_of_layers": [held - 0.1, held, *[1.0] * 6],
+        "neurons_by_layer": [100] * 8,
+        "agreement_of_halves": {"en": 0.8},
+        "control_random_halves": [{"en": 0.1}],
+        "own_minus_others": about(own, 0.1),
+        "own_minus_random": about(chance, 0.1),
+    }
+    analysis(folder, "lape", one)
+
+
 def test_language_neurons_must_hurt_their_own_language_and_lie_together(tmp_path):
-    def analysis(folder, own=0.5, chance=0.4, shares=(0.3, 0.6, 0.7, 0.8, 0.9, 1.0, 1.0, 1.0)):
-        (folder / "analysis").mkdir(parents=True, exist_ok=True)
-        one = {
-            "share_of_layers": shares,
-            "agreement_of_halves": {"en": 0.8},
-            "control_random_halves": [{"en": 0.1}],
-        }
-        sides = {"own_minus_others": own, "own_minus_random": chance}
-        one |= {
-            name: {"mean": x, "low": x - 0.1, "high": x + 0.1, "n": 5} for name, x in sides.items()
-        }
-        (folder / "analysis" / "lape.json").write_text(json.dumps(one))
-        return judge("S1", Study(tmp_path / "one"), Study(folder))
+    def judged(**numbers):
+        lape(tmp_path / "two", **numbers)
+        return judge("S1", Study(tmp_path / "one"), Study(tmp_path / "two"))
 
-    analysis(tmp_path / "one")
-    assert analysis(tmp_path / "two").verdict == "reproduced"
-    assert analysis(tmp_path / "two", chance=0.05).measured.endswith(
-        "**Not met:** two: more than random neurons"
-    )
-    assert analysis(tmp_path / "two", shares=[i / 8 for i in range(1, 9)]).measured.endswith(
-        "two: half in a quarter of the layers"
-    )
+    lape(tmp_path / "one")
+    assert judged().verdict == REPRODUCED
+    for numbers, missed in (
+        ({"chance": 0.05}, "**Cannot tell:** two: more than random neurons"),
+        ({"held": 0.25}, f"{BELOW}half in a quarter of the layers"),
+        ({"held": 0.51}, "**Cannot tell:** two: half in a quarter of the layers"),
+    ):
+        assert judged(**numbers).measured.endswith(missed), numbers
 
 
-def test_features_must_stand_out_more_than_by_drawing_again(tmp_path):
-    def found(mean, low):
-        numbers = {
-            "stand_out": {"mean": mean},
-            "difference": {"low": low, "n": 5},
-            "d_model": 64,
-            "control_same": {"mean": [0.0]},
-            "overlap": {"mean": [0.9]},
-            "control_overlap_same": {"mean": [0.99]},
-            "control_independent": 5.8,
-        }
-        (tmp_path / "analysis").mkdir(exist_ok=True)
-        (tmp_path / "analysis" / "features.json").write_text(json.dumps(numbers))
-        return judge("P1", Study(tmp_path)).verdict
+def features(folder, by_layer, difference):
+    numbers = {
+        "stand_out": {"mean": by_layer},
+        "difference": difference,
+        "d_model": 64,
+        "control_same": {"mean": [0.0]},
+        "overlap": {"mean": [0.9]},
+        "control_overlap_same": {"mean": [0.99]},
+        "control_independent": 5.8,
+    }
+    analysis(folder, "features", numbers)
 
-    assert [found([1, 2, 0], 0.1), found([1, 0, 0], 0.1), found([1, 2, 0], -0.1)] == [
-        "reproduced",
-        "not reproduced",
-        "not reproduced",
-    ]
+
+@pytest.mark.parametrize(
+    "by_layer, difference, verdict",
+    [
+        ([2] * 8, 3.0, REPRODUCED),
+        ([2] * 5 + [0] * 3, 3.0, CANNOT_TELL),
+        ([2] * 8, 0.9, CANNOT_TELL),
+        ([0] * 8, 3.0, CONTRADICTED),
+        ([2] * 8, -0.9, CONTRADICTED),
+    ],
+)
+def test_features_must_stand_out_more_than_by_drawing_again(
+    tmp_path, by_layer, difference, verdict
+):
+    features(tmp_path, by_layer, about(difference, 1.0))
+    assert judge("P1", Study(tmp_path)).verdict == verdict
 
 
 def test_pruning_must_beat_the_dense_model_and_random_tokens(tmp_path):
@@ -207,13 +220,12 @@ def test_pruning_must_beat_the_dense_model_and_random_tokens(tmp_path):
     }
     prune(tmp_path, recall)
     for id in ("P2", "P3"):
-        assert judge(id, Study(tmp_path)).verdict == "reproduced", judge(
-            id, Study(tmp_path)
-        ).measured
+        assert judge(id, Study(tmp_path)).verdict == REPRODUCED, judge(id, Study(tmp_path)).measured
     prune(tmp_path, recall | {"wanda-tokens": 0.6})
-    assert judge("P2", Study(tmp_path)).measured.endswith("**Not met:** better than random tokens")
-    assert judge("P3", Study(tmp_path)).measured.endswith("**Not met:** better than wanda-tokens")
+    missed = "**No effect of the margin:** better than "
+    assert judge("P2", Study(tmp_path)).measured.endswith(f"{missed}random tokens")
+    assert judge("P3", Study(tmp_path)).measured.endswith(f"{missed}wanda-tokens")
     prune(tmp_path, recall | {"zero-shot": 0.7})
     assert "better than the dense model" in judge("P2", Study(tmp_path)).measured
     (tmp_path / "prune" / "wanda-english--seed1.json").unlink()
-    assert judge("P3", Study(tmp_path)).verdict == NOT_YET
+    assert judge("P3", Study(tmp_path)).verdict == NOT_MEASURED

@@ -21,6 +21,7 @@ from ..stored import read_json
 from .methods import METHODS
 from .results import load_hypotheses, load_results
 from .statistics import bleu_rows, mean_interval, paired_bootstrap, with_interval
+from .verdicts import Part, within
 
 SEEDS = 3  # with two seeds, Student's t makes an interval of ± 9 sd: it says nothing
 RESAMPLES = 1000  # sacreBLEU's number; interval ends move by a few hundredths of its width
@@ -83,6 +84,15 @@ class Difference:
     def shown(self, digits: int) -> str:
         """The mean with its interval."""
         return with_interval(self.mean, *self.interval, f"+.{digits}f")
+
+    def part(
+        self, name: str | None = None, unit: str = "BLEU", margin: float | None = None
+    ) -> Part:
+        """ "A is better than B" as a condition of a claim (`verdicts`)."""
+        name, varies = name or f"better than {self.name}", "seeds"
+        if self.sentences:
+            varies = "seeds, and test sentences"
+        return Part(name, self.mean, self.interval, len(self.values), varies, unit, 0.0, margin)
 
     def __str__(self) -> str:
         return f"{self.name} {self.text}"
@@ -241,13 +251,11 @@ class Study:
 # ---------------------------------------------------------------- claims
 @dataclass(frozen=True)
 class Finding:
-    """What a claim's function gives back. parts: {condition: met}; the claim is reproduced if all
-    are met, untestable if there are none. seeds: of the smallest comparison. control: the control's
-    numbers."""
+    """What a claim's function gives back: our numbers, the conditions that make the verdict
+    (`verdicts`; at least one), and the control's numbers."""
 
     measured: str
-    parts: dict[str, bool]
-    seeds: int = 0
+    parts: Sequence[Part]
     control: str = ""
 
 
@@ -277,16 +285,22 @@ def listed(differences: Sequence[Difference]) -> str:
     return "; ".join(map(str, differences))
 
 
+def side(difference: Difference, unit: str = "BLEU") -> str:
+    """Where a difference lies, in words."""
+    if difference.above or difference.below:
+        return "ahead of" if difference.above else "behind"
+    equal = within(difference.interval, unit)
+    return "not different within the margin from" if equal else "cannot tell against"
+
+
 def sides(differences: Sequence[Difference]) -> str:
-    """The names alone: "ahead of …; behind …; unclear …"."""
-    groups = {
-        "ahead of": [d.name for d in differences if d.above],
-        "behind": [d.name for d in differences if d.below],
-        "unclear against": [d.name for d in differences if not d.above and not d.below],
-    }
-    return "; ".join(f"{words} {', '.join(names)}" for words, names in groups.items() if names)
+    """The names alone: "ahead of …; behind …; cannot tell against …"."""
+    groups: dict[str, list[str]] = {}
+    for difference in differences:
+        groups.setdefault(side(difference), []).append(difference.name)
+    return "; ".join(f"{words} {', '.join(names)}" for words, names in sorted(groups.items()))
 
 
-def superior(differences: Sequence[Difference]) -> dict[str, bool]:
+def superior(differences: Sequence[Difference], unit: str = "BLEU") -> list[Part]:
     """The parts of a claim "better than each of these"."""
-    return {f"better than {difference.name}": difference.above for difference in differences}
+    return [difference.part(unit=unit) for difference in differences]

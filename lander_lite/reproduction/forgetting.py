@@ -16,6 +16,7 @@ import numpy as np
 from ..config import data_dir, parse_pair
 from .results import load_results
 from .statistics import at_equal_gain, continual, mean_interval
+from .verdicts import UNITS, within
 
 MEASURES = {
     "bleu": "BLEU lost, other directions",
@@ -113,12 +114,14 @@ def matrices(results: Sequence[dict], method: str, pairs: Sequence[str]) -> np.n
 
 def direction_masks(pairs: Sequence[str]) -> dict[str, np.ndarray]:
     """Masks [trained, measured] of a matrix: "own" (the diagonal) and "others" (the rest); of
-    these, "same side" of English (en-de and en-fr, or de-en and fr-en) and "other side"."""
+    these, "same side" of English (en-de and en-fr, or de-en and fr-en) and "other side"; and "into
+    English", the half of the same side that LANDeRMT's fig. 3 shows."""
     into_english = np.array([parse_pair(pair)[1] == "en" for pair in pairs])
     same = into_english[:, None] == into_english[None]
     diagonal = np.eye(len(pairs), dtype=bool)
     others = ~diagonal
-    return {"own": diagonal, "others": others, "same side": same & others, "other side": ~same}
+    masks = {"own": diagonal, "others": others, "same side": same & others, "other side": ~same}
+    return masks | {"into English": masks["same side"] & into_english}
 
 
 def group_means(matrix: np.ndarray, pairs: Sequence[str]) -> dict[str, list[float]]:
@@ -179,11 +182,18 @@ def over_seeds(values: Sequence[float], form: str = "+.1f") -> str:
 
 
 def verdict(
-    values: Sequence[float], above: str, below: str, neither: str = "no clear difference"
+    values: Sequence[float],
+    above: str,
+    below: str,
+    neither: str = "cannot tell",
+    unit: str = "BLEU",
 ) -> str:
-    """`above` or `below`, if the 95% interval over seeds lies on one side of zero; else `neither`.
-    Fewer than three seeds say nothing."""
+    """`above` or `below`, if the 95% interval over seeds lies on one side of zero; "no difference"
+    if it lies within the unit's margin (`verdicts`); else `neither`. Fewer than three seeds say
+    nothing."""
     if len(values) < 3:
         return f"{len(values)} seed{'s' * (len(values) != 1)}: no verdict"
     _, _, low, high = mean_interval(values)
-    return above if low > 0 else below if high < 0 else neither
+    if low > 0 or high < 0:
+        return above if low > 0 else below
+    return f"no difference within {UNITS[unit].margin:g}" if within((low, high), unit) else neither

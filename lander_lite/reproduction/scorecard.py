@@ -1,75 +1,147 @@
 """Every claim of the papers beside what we measured. The verdicts follow from the result files by
-stated rules: the folder claims/.
+stated rules: verdicts.py, and the folder claims/.
 
-`python -m lander_lite.reproduction.scorecard FOLDER [SECOND FOLDER]` prints the table and stores
-the bootstrap comparisons beside the results.
+`python -m lander_lite.reproduction.scorecard FOLDER [SECOND FOLDER]` prints the table, and stores it
+as FOLDER/scorecard.json and the bootstrap comparisons beside the results.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ..config import PACKAGE, data_dir
+from ..io import write_text
 from .claims import CLAIMS
 from .evidence import Claim, Difference, NotMeasured, Study, minus
 from .specs import LANDER
 from .tables import markdown_table
-
-VERDICTS = {True: "reproduced", False: "not reproduced", None: "not testable here"}
-NOT_YET = "not measured yet"
+from .verdicts import (
+    ALPHA,
+    CANNOT_TELL,
+    NOT_MEASURED,
+    UNITS,
+    VERDICTS,
+    Part,
+    deciding,
+    holm,
+    p_of,
+    told,
+    verdict_of,
+    within,
+)
 
 
 @dataclass(frozen=True)
 class Row(Claim):
-    """A claim with its verdict. measured: our numbers with 95% intervals. seeds: trainings, or
-    blocks of sentences where nothing is trained. control: the claim's, and its numbers."""
+    """A claim with its verdict. measured: our numbers with 95% intervals. parts: its conditions.
+    control: the claim's, and its numbers. p: of the verdict, and `adjusted` for all claims of the
+    scorecard together (Holm)."""
 
     measured: str
-    seeds: int
+    parts: tuple[Part, ...]
     verdict: str
+    p: float = 1.0
+    adjusted: float = 1.0
+
+    @property
+    def corrected(self) -> str:
+        """The verdict that is left when all claims are judged together."""
+        return self.verdict if self.adjusted < ALPHA or not self.parts else CANNOT_TELL
+
+    @property
+    def decides(self) -> Part | None:
+        """The part that the verdict hangs on."""
+        return deciding(self.parts) if self.parts else None
 
 
 def scorecard(folder, second=None, claims: Sequence[Claim] = CLAIMS) -> list[Row]:
     """One row per claim, from the results in `folder` (folder/<kind>/*.json, as a study writes
     them) and in `second`, those of another architecture. Either may be a `Study`. A claim whose
-    files are missing is "not measured yet" and says which.
+    files are missing is "not measured" and says which.
 
     claims: add your own `evidence.Claim` to the list."""
     study, other = (x if x is None or isinstance(x, Study) else Study(x) for x in (folder, second))
-    return [row(claim, study, other) for claim in claims]
+    rows = [row(claim, study, other) for claim in claims]
+    adjusted = iter(holm([one.p for one in rows if one.parts]))
+    return [replace(one, adjusted=next(adjusted)) if one.parts else one for one in rows]
 
 
 def row(claim: Claim, study: Study, second: Study | None = None) -> Row:
-    """The row of one claim."""
+    """The row of one claim, `adjusted` for no other."""
     try:
         finding = claim.function(study, second)
     except NotMeasured as missing:
-        return Row(**vars(claim), measured=f"missing: {missing}", seeds=0, verdict=NOT_YET)
-    failed = [part for part, met in finding.parts.items() if not met]
+        return Row(**vars(claim), measured=f"missing: {missing}", parts=(), verdict=NOT_MEASURED)
+    parts, p = tuple(finding.parts), p_of(finding.parts)
     control = f"{claim.control}: {finding.control}" if finding.control else claim.control
     return Row(
         **vars(claim) | {"control": control},
-        measured=finding.measured + (f". **Not met:** {'; '.join(failed)}" if failed else ""),
-        seeds=finding.seeds,
-        verdict=VERDICTS[not failed if finding.parts else None],
+        measured=finding.measured + told(parts),
+        parts=parts,
+        verdict=verdict_of(parts),
+        p=p,
+        adjusted=p,
     )
 
 
-def as_markdown(rows: Sequence[Row]) -> str:
-    """The table, without the rules, for a page beside the notebooks."""
-    header = ("", "claim", "the paper", "we measured", "n", "control", "verdict", "shown in")
-    lines = []
-    for row in rows:
+HEADER = ("", "claim", "the paper", "we measured", "decided by", "n", "would be seen")
+HEADER += ("control", "verdict", "all together", "shown in")
+
+
+def as_markdown(rows: Sequence[Row], beside: Mapping[str, Sequence[Row]] | None = None) -> str:
+    """The table, without the rules, for a page beside the notebooks.
+
+    beside: {heading: the rows of the same claims for other results}, a column of verdicts each."""
+    beside, lines = beside or {}, []
+    for i, row in enumerate(rows):
         lesson = f"lesson {row.shown_in.split('_')[0]}"
         there = (PACKAGE.parent / "notebooks" / row.shown_in.partition("#")[0]).is_file()
         link = f"[{lesson}]({row.shown_in})" if there else f"{lesson}, planned"
-        verdict, seeds = f"**{row.verdict}**", row.seeds or ""
-        lines.append(
-            (row.id, row.claim, row.paper, row.measured, seeds, row.control, verdict, link)
-        )
-    return markdown_table(header, lines)
+        cells = [row.id, row.claim, row.paper, row.measured, *_decision(row.decides), row.control]
+        cells += [f"**{row.verdict}**", _together(row), link]
+        lines.append([*cells, *(others[i].verdict for others in beside.values())])
+    return markdown_table((*HEADER, *beside), lines)
+
+
+def _decision(part: Part | None) -> tuple[str, str, str]:
+    """What decides, over how many, and the smallest effect that would have been seen."""
+    if part is None:
+        return "", "", ""
+    number = f"{part.name}: {part.number.strip()}" + f", bound {part.bound:.3g}" * bool(part.bound)
+    visible = f"{part.visible:{UNITS[part.unit].form}} {part.unit}".strip()
+    return number, f"{part.n} {part.varies}", visible
+
+
+def _together(row: Row) -> str:
+    """The verdict after Holm's correction, and its p."""
+    return f"{row.corrected} (p {row.adjusted:.2g})" if row.parts else ""
+
+
+def counted(rows: Sequence[Row]) -> str:
+    """How many claims have each verdict, as a sentence, and how many keep it."""
+    counts = {x: sum(row.verdict == x for row in rows) for x in VERDICTS}
+    kept = [
+        row.verdict for row in rows if row.parts and row.corrected == row.verdict != CANNOT_TELL
+    ]
+    numbers = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    left = " and ".join(f"{kept.count(x)} {x}" for x in VERDICTS[:2])
+    return f"Of {len(rows)} claims: {numbers}. With all of them judged together, {left} remain."
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """All rows with their parts, for other programs; four digits of each number."""
+    computed = ("verdict", "p", "worth", "visible")
+    content = []
+    for row in rows:
+        parts = [vars(x) | {name: getattr(x, name) for name in computed} for x in row.parts]
+        fields = vars(row) | {"corrected": row.corrected, "parts": parts}
+        content.append({name: x for name, x in fields.items() if name != "function"})
+    rounded = json.loads(json.dumps(content), parse_float=lambda x: float(f"{float(x):.4g}"))
+    return json.dumps(rounded, indent=1, ensure_ascii=False) + "\n"
 
 
 def rules(rows: Sequence[Row]) -> str:
@@ -127,7 +199,7 @@ def _effect(study: Study, first: str, second: str) -> str:
 
 def gain_or_loss(difference: Difference) -> str:
     """A difference with its verdict."""
-    verdict = "no clear difference"
+    verdict = "no difference within 1" if within(difference.interval) else "cannot tell"
     if difference.above or difference.below:
         verdict = "a gain" if difference.above else "a loss"
     return f"{difference.text} BLEU, {verdict}"
@@ -206,9 +278,11 @@ EXPLANATIONS: tuple[Callable[[Study], str | None], ...] = (
 
 if __name__ == "__main__":
     folders = [Study(path) for path in sys.argv[1:3]] or [
-        Study(data_dir() / "results" / "tiny-bloom")
+        Study(data_dir() / "results" / name) for name in ("tiny-bloom", "tiny-llama")
     ]
-    print(as_markdown(scorecard(*folders)))
+    rows = scorecard(*folders)
+    print(as_markdown(rows), counted(rows), sep="\n\n")
+    write_text(folders[0].folder / "scorecard.json", as_json(rows))
     for folder in folders:
         if folder.bootstraps:
             folder.save_bootstraps()

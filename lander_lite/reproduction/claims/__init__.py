@@ -1,8 +1,8 @@
 """The claims of the papers: every list CLAIMS of a module in this folder.
 
-The thresholds were written down before the results that they judge. A claim with several parts
-needs all of them, so there is no correction for many comparisons: a further part can only make it
-harder.
+Verdicts and margins: `verdicts`. The sizes in the rules (such as .8, or half of the layers) were
+written down before the results that they judge. A claim with several parts needs all of them: a
+further part can only make it harder to reproduce.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import numpy as np
 from ..evidence import Claim, Finding, Study, listed, minus, superior
 from ..forgetting import final_point, pruned
 from ..specs import SPARSITIES
+from ..verdicts import interval_part, share_part
 
 TEXTS = ("wanda-monolingual", "wanda-english", "wanda-tokens")
 HALF = 0.5  # the sparsity at which calibration texts are compared
@@ -37,15 +38,15 @@ def _features_stand_out(study, second):
     features = study.analysis("features")
     by_layer = features["stand_out"]["mean"]
     shared, shared_by_chance = features["overlap"], features["control_overlap_same"]
-    parts = {
-        "more than by drawing again": features["difference"]["low"] > 0,
-        "in more than half of the layers": sum(x >= 1 for x in by_layer) > len(by_layer) / 2,
-    }
+    with_one = sum(x >= 1 for x in by_layer)
+    parts = [
+        interval_part("more than by drawing again", features["difference"], "features"),
+        share_part("in more than half of the layers", with_one, len(by_layer), "layers"),
+    ]
     return Finding(
         f"{np.mean(by_layer):.1f} of {features['d_model']} features per layer; the largest 30% "
         f"share {np.mean(shared['mean']):.0%}",
         parts,
-        features["difference"]["n"],
         f"{np.mean(features['control_same']['mean']):.1f} features; shared "
         f"{np.mean(shared_by_chance['mean']):.0%}; by chance "
         f"{features['control_independent']:.1f}",
@@ -60,7 +61,7 @@ P1 = Claim(
     shown_in="08_pruning.ipynb#Which-features-stand-out?",
     rule="More features are among the largest 30% in translation and the smallest 30% in "
     "monolingual text than between two draws of translation prompts (mean over layers, interval "
-    "above zero), and more than half of the layers have at least one.",
+    "above zero), and more than half of the layers have at least one (exact binomial interval).",
     function=_features_stand_out,
 )
 
@@ -79,8 +80,7 @@ def _pruning_helps(study, second):
     return Finding(
         f"recall {means[best]:.1f}% at the best sparsity {best:.0%}, dense {dense:.1f}%; minus "
         f"{to_dense}",
-        superior([to_dense, to_random]),
-        len(to_dense.values),
+        superior([to_dense, to_random], "points"),
         f"minus {to_random}",
     )
 
@@ -115,8 +115,7 @@ def _text_matters(study, second):
     return Finding(
         f"recall in points, minus {listed(facts)}; nats of plain text kept beyond "
         f"{'; '.join(f'{d.name} {d.shown(2)}' for d in nats)}",
-        superior(facts),
-        len(facts[0].values),
+        superior(facts, "points"),
         f"minus {listed(controls)}",
     )
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from ..evidence import Claim, Finding, NotMeasured, Study, minus, shown, sides
+from ..evidence import Claim, Finding, NotMeasured, Study, minus, shown
 from ..forgetting import MEASURES as LOSSES
 from ..forgetting import change, final_point
 from ..specs import LOW_RESOURCE, low_resource
+from ..verdicts import REPRODUCED, Part, interval_part, share_part
 
 KEPT = 0.9  # of the base model's BLEU: what is lost beyond a tenth is "catastrophic"
 RIVALS = ("full", "ffn", "lora", "ia3", "sparse-random")
@@ -29,13 +31,12 @@ def on_both(function: Callable[[Study], Finding]) -> Callable[[Study, Study | No
             raise NotMeasured("a second architecture")
         models = (study, second)
         findings = [function(model) for model in models]
-        parts = {}
+        parts = []
         for model, finding in zip(models, findings):
-            parts |= {f"{model.name}: {part}": met for part, met in finding.parts.items()}
+            parts += [replace(x, name=f"{model.name}: {x.name}") for x in finding.parts]
         return Finding(
             "; ".join(finding.measured for finding in findings),
             parts,
-            min(finding.seeds for finding in findings),
             "; ".join(finding.control for finding in findings if finding.control),
         )
 
@@ -64,16 +65,17 @@ def _finds_language_neurons(model: Study) -> Finding:
     quarter = shares[len(shares) // 4 - 1]
     agreement = np.mean([*lape["agreement_of_halves"].values()])
     by_chance = np.mean([np.mean([*draw.values()]) for draw in lape["control_random_halves"]])
-    parts = {
-        "own language most": to_others["low"] > 0,
-        "more than random neurons": to_random["low"] > 0,
-        "half in a quarter of the layers": quarter >= 0.5,
-    }
+    neurons = sum(lape["neurons_by_layer"])
+    held = round(quarter * neurons)
+    parts = [
+        interval_part("own language most", to_others, "nats"),
+        interval_part("more than random neurons", to_random, "nats"),
+        share_part("half in a quarter of the layers", held, neurons, "neurons"),
+    ]
     return Finding(
         f"{model.name}: own minus other languages {shown(to_others)} nats, a quarter of the "
         f"layers holds {quarter:.0%}, two halves of the text agree by {agreement:.2f}",
         parts,
-        to_others["n"],
         f"{model.name}: own minus random {shown(to_random)} nats, agreement by chance "
         f"{by_chance:.2f}",
     )
@@ -87,28 +89,21 @@ S1 = Claim(
     shown_in="07_sparse_subnetworks.ipynb#Where-do-they-lie?",
     rule="On both models: switching a language's neurons off costs that language more than the "
     "others, and more than random neurons (intervals above zero), and a quarter of the layers "
-    "holds at least half of the neurons.",
+    "holds more than half of the neurons (exact binomial interval).",
     function=_finds_language_neurons,
 )
 
 
 @on_both
 def _sparse_wins(model: Study) -> Finding:
-    differences = {}
-    for name, measure in MEASURES.items():
+    parts = []
+    for (name, measure), unit in zip(MEASURES.items(), ("nats", "BLEU", "points")):
         ours = sparse_values(model, "sparse", measure)
-        differences[name] = [
-            minus(rival, ours, sparse_values(model, rival, measure)) for rival in RIVALS
-        ]
-    parts = {
-        f"better than {against[0].name} in all three": all(d.above for d in against)
-        for against in zip(*differences.values())
-    }
-    return Finding(
-        "; ".join(f"{model.name}, {name}: {sides(found)}" for name, found in differences.items()),
-        parts,
-        min(len(difference.values) for found in differences.values() for difference in found),
-    )
+        for rival in RIVALS:
+            difference = minus(rival, ours, sparse_values(model, rival, measure))
+            parts.append(difference.part(f"better {name} than {rival}", unit))
+    met = sum(part.verdict == REPRODUCED for part in parts)
+    return Finding(f"{model.name}: ahead in {met} of {len(parts)} comparisons", parts)
 
 
 S2 = Claim(
@@ -135,14 +130,18 @@ def _sparse_keeps(model: Study) -> Finding:
 
     lost_bleu = minus("", lost("sparse", "bleu"))
     gaps = {name: minus("full", lost("full", name), lost("sparse", name)) for name in LOSSES}
-    parts = {"BLEU kept": lost_bleu.interval[1] < (1 - KEPT) * bleu_before}
-    parts |= {f"less {name} lost than by full tuning": d.above for name, d in gaps.items()}
+    kept = [1 - x / bleu_before for x in (lost_bleu.mean, *reversed(lost_bleu.interval))]
+    interval, n = tuple(kept[1:]), len(lost_bleu.values)
+    parts = [Part("BLEU kept", kept[0], interval, n, "seeds", "", KEPT, 0.0)]
+    parts += [
+        gaps[name].part(f"less {name} lost than by full tuning", unit)
+        for name, unit in zip(LOSSES, ("BLEU", "nats", "points"))
+    ]
     return Finding(
         f"{model.name}: lost {lost_bleu.text} of {bleu_before:.1f} BLEU; full tuning's losses "
         f"minus these {gaps['bleu'].text} BLEU, {gaps['perplexity'].shown(2)} nats, "
         f"{gaps['facts'].text} points of facts",
         parts,
-        len(lost_bleu.values),
         f"{model.name}: random neurons lose {minus('', lost('sparse-random', 'bleu')).text} BLEU",
     )
 
@@ -190,8 +189,7 @@ def _down_moves_most(model: Study) -> Finding:
     return Finding(
         f"{model.name}: down minus others {down.shown(2)}, later minus earlier half "
         f"{later.shown(2)} (relative change)",
-        {"down most": down.above, "later layers most": later.above},
-        len(down.values),
+        [down.part("down most", ""), later.part("later layers most", "")],
         f"{model.name}: {', '.join(by_chance)}",
     )
 
@@ -223,8 +221,7 @@ def _aligns(model: Study) -> Finding:
     controls = (rise(method, "difference") for method in ("sparse-random", "full"))
     return Finding(
         f"{model.name}: cosine {cosine.shown(3)}, CKA {cka.shown(3)}",
-        {"cosine": cosine.above, "CKA": cka.above},
-        len(cosine.values),
+        [cosine.part("cosine", ""), cka.part("CKA", "")],
         f"{model.name}, cosine: {', '.join(f'{d.name} {d.shown(3)}' for d in controls)}",
     )
 
