@@ -1,14 +1,18 @@
-"""Lesson 11's tables: what the stored study of the real model says, and what it does not."""
+"""Lesson 11's tables and the kind "transfer": what the stored study of the real model says, and
+what it does not."""
 
 import json
+import lzma
 
 import pytest
 
 from lander_lite.course import real
-from lander_lite.reproduction.evidence import Study
+from lander_lite.reproduction import transfer
+from lander_lite.reproduction.evidence import NotMeasured, Study
 
 PAIRS = ["en-de", "de-en", "en-fr", "fr-en", "en-it", "it-en", "en-zh", "zh-en"]
 GAINS = {"zero-shot": 0, "lander-none": 10, "random-anywhere": 10.4, "lora": 6, "full": 10}
+WORDS = "one two three four five six seven eight nine ten".split()
 
 
 def result(method, seed, gain):
@@ -44,6 +48,17 @@ def study(tmp_path):
         for seed in range(3 if gain else 1):
             path = folder / "transfer" / f"{method}-seed{seed}.json"
             path.write_text(json.dumps(result(method, seed, gain)))
+    (folder / "analysis").mkdir()
+    stored = {
+        "lander-none - zero-shot": [9.0, 11.4],
+        "lander-none - lora": [-0.5, 9.0],
+        "lander-none - full": [-0.3, 0.4],
+    }
+    differences = {
+        name: {group: {"delta": sum(ci) / 2, "ci": ci} for group in transfer.GROUPS}
+        for name, ci in stored.items()
+    }
+    (folder / "analysis" / "transfer.json").write_text(json.dumps({"differences": differences}))
     return Study(folder)
 
 
@@ -62,14 +77,49 @@ def test_a_row_a_method_with_intervals_over_seeds(study):
     assert table["full"]["plain text"].startswith("+0.048")  # ln 1.1 / 2
 
 
-def test_verdicts_compare_matched_seeds(study):
+def test_verdicts_are_of_the_wider_interval(study):
     table = by_name(real.verdicts(study))
-    assert table["lander-none minus zero-shot"]["de, fr"].endswith("more")
-    assert table["lander-none minus lora"]["de, fr"].startswith("+4.0")
-    assert table["lander-none minus random-anywhere"]["de, fr"].endswith("less")
-    assert table["lander-none minus full"]["FLORES"].endswith("equal")
+    assert table["lander-none minus zero-shot"]["de, fr"] == "+10.2 [+9.0, +11.4]: more"
+    assert table["lander-none minus lora"]["de, fr"].endswith("cannot tell")  # of the sentences
+    assert table["lander-none minus full"]["it, zh"].endswith("equal")
     assert table["lander-none minus full"]["plain text"].endswith("equal")
-    assert list(table["lander-none minus lape"].values())[1:] == ["not measured"] * 4
+    missing = table["lander-none minus random-anywhere"].values()
+    assert list(missing)[1:] == ["not measured"] * 3
+    mean, low, high = transfer.difference(study, "lander-none", "zero-shot", "untaught")
+    assert low == pytest.approx(4.85, abs=0.01), "the interval over seeds is the wider one here"
+    mean, low, high = transfer.plain_text_difference(study, "full", "zero-shot")
+    assert mean == pytest.approx(0.0477, abs=1e-4) and low < 0 < high  # of two languages one
+
+
+def test_intervals_over_sentences_come_from_the_stored_translations(study, tmp_path, capsys):
+    rows = [{"translation": {x: f"{x} " + " ".join(WORDS[i : i + 6]) for x in ("en", "de", "fr", "it", "zh")}}
+            for i in range(5)]  # fmt: skip
+    test = tmp_path / "test.jsonl"
+    test.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for method, right in (("lander-none", 4), ("zero-shot", 0), ("lora", 4)):
+        for seed in range(3 if right else 1):
+            outputs = {}
+            for pair in PAIRS:
+                lines = [row["translation"][pair[3:]] for row in rows]
+                outputs[pair] = lines[:right] + ["nothing right here"] * (5 - right)
+            path = study.folder / "transfer" / f"{method}-seed{seed}.hypotheses.xz"
+            path.write_bytes(lzma.compress(json.dumps(outputs).encode()))
+    for path in (study.folder / "transfer").glob("*.json"):
+        if path.stem.split("-seed")[0] in ("random-anywhere", "full"):
+            path.unlink()
+        else:
+            content = json.loads(path.read_text())
+            path.write_text(json.dumps(content | {"sentences": 5}))
+    assert transfer.main([str(study.folder), str(test)]) == 0
+    assert "2 comparisons" in capsys.readouterr().out
+    fresh = Study(study.folder)
+    mean, low, high = transfer.difference(fresh, "lander-none", "zero-shot", "taught")
+    assert mean > 50 and 0 < low < mean
+    found = fresh.analysis("transfer")["differences"]["lander-none - lora"]
+    assert found["taught"] == {"delta": 0.0, "ci": [0.0, 0.0]} and found["seeds"] == 3
+    with pytest.raises(NotMeasured, match="lander-none - full"):
+        transfer.difference(fresh, "lander-none", "full", "taught")
+    assert transfer.main([]) == 2 and "usage" in capsys.readouterr().err
 
 
 def test_the_base_by_direction(study):

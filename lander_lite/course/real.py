@@ -8,9 +8,20 @@ from statistics import fmean
 
 from ..config import PACKAGE, data_dir
 from ..model import INSTALLED
-from ..reproduction.evidence import NotMeasured, Study, bleu
-from ..reproduction.forgetting import change, final_point, over_seeds
-from ..reproduction.specs import UNTAUGHT
+from ..reproduction.evidence import NotMeasured, Study
+from ..reproduction.forgetting import over_seeds
+from ..reproduction.transfer import (
+    BASE,
+    COMPARED,
+    GROUPS,
+    KIND,
+    difference,
+    of_group,
+    of_other_domain,
+    plain_text,
+    plain_text_difference,
+    taught,
+)
 from .exercises.lesson_11 import verdict
 from .plots import cross
 from .tables import Table
@@ -18,7 +29,7 @@ from .tables import Table
 NAME = "gemma-3-270m"
 FOLDER = data_dir() / "results" / NAME
 NTREX = PACKAGE.parent / "runs" / "ntrex-short"
-BASE = "zero-shot"
+MARGIN, MARGIN_NATS = 1.0, 0.05  # what would matter: BLEU; nats per token
 
 
 def at_hand() -> bool:
@@ -71,24 +82,9 @@ def switched_off_table(studies: Mapping[str, Study]) -> Table:
 
 
 # ---------------------------------------------------------------- the stored tuning study
-def untaught(run: dict) -> list[str]:
-    """The directions of a run that it did not train."""
-    return [pair for pair in run["pairs"] if {*pair.split("-")} & {*UNTAUGHT}]
-
-
-def taught(run: dict) -> list[str]:
-    """The directions that it trained, or a trained one would."""
-    return [pair for pair in run["pairs"] if pair not in untaught(run)]
-
-
-def plain_text(run: dict, base: dict) -> float:
-    """What the run costs on plain text of all languages: nats per token, mean over languages."""
-    return change(final_point(run), final_point(base), taught(run))["perplexity"]
-
-
 def directions(study: Study, methods: Sequence[str]) -> Table:
     """BLEU and the share of outputs in a wrong language, of untrained methods by direction."""
-    scores = {method: study.runs("transfer", method)[0]["pairs"] for method in methods}
+    scores = {method: study.runs(KIND, method)[0]["pairs"] for method in methods}
     columns = ["direction"]
     for method in methods:
         columns += [f"{method} BLEU", f"{method} off-target"]
@@ -103,66 +99,51 @@ def directions(study: Study, methods: Sequence[str]) -> Table:
 
 
 def table(study: Study) -> Table:
-    """A row a method: means over seeds, with half the 95% interval where there are several."""
-    base, rows = study.runs("transfer", BASE)[0], []
+    """A row a method: means over seeds, with half the 95% interval where there are three."""
+    base, rows = study.runs(KIND, BASE)[0], []
     for method in methods_of(study):
-        runs = study.runs("transfer", method)
+        runs = study.runs(KIND, method)
         known = [run for run in runs if "perplexity" in run]
         rows.append(
             [
                 method,
                 f"{runs[0].get('trainable', 0):,}",
                 f"{runs[0]['learning_rate']:g}" if runs[0]["learning_rate"] else "",
-                over_seeds([bleu(run, taught(run)) for run in runs], ".1f"),
-                over_seeds([bleu(run, untaught(run)) for run in runs], ".1f"),
-                over_seeds([run["other_domain"]["mean"]["bleu"] for run in runs], ".1f"),
+                shown([of_group(run, "taught") for run in runs], ".1f"),
+                shown([of_group(run, "untaught") for run in runs], ".1f"),
+                shown([of_other_domain(run) for run in runs], ".1f"),
                 f"{fmean(wrong_language(run) for run in runs):.0%}",
-                over_seeds([plain_text(run, base) for run in known], "+.3f"),
+                shown([plain_text(run, base) for run in known], "+.3f"),
             ]
         )
-    return Table(
-        ["method", "trained", "rate", "de, fr", "it, zh", "FLORES", "off-target", "plain text"],
-        rows,
+    columns = ["method", "trained", "rate", "de, fr", "it, zh", "FLORES", "off-target"]
+    return Table([*columns, "plain text"], rows)
+
+
+def shown(values: Sequence[float], form: str) -> str:
+    """A mean over seeds, with its interval from three on."""
+    return (
+        over_seeds(values, form)
+        if len(values) > 2
+        else format(fmean(values), form)
+        if values
+        else "–"
     )
-
-
-def methods_of(study: Study) -> list[str]:
-    """The methods of the study, untrained ones first, then by their BLEU where they trained."""
-    names = dict.fromkeys(run["method"] for run in study.runs("transfer"))
-
-    def place(name: str) -> tuple:
-        runs = study.runs("transfer", name)
-        return bool(runs[0].get("trainable")), fmean(bleu(run, taught(run)) for run in runs)
-
-    return sorted(names, key=place)
 
 
 def wrong_language(run: dict) -> float:
     """The share of outputs in a wrong language, mean over the trained directions."""
-    return fmean(run["pairs"][pair]["off_target"] for pair in taught(run))
+    return fmean(run["pairs"][pair]["off_target"] for pair in taught(run["pairs"]))
 
 
-COMPARED = (
-    ("lander-none", "zero-shot"),
-    ("lander-none", "random-anywhere"),
-    ("lander-none", "lape"),
-    ("lander-none", "lora"),
-    ("lander-none", "full"),
-    ("specific-only", "random-specific"),
-)
-MARGIN = {"de, fr": 1.0, "it, zh": 1.0, "FLORES": 1.0, "plain text": 0.05}  # BLEU; nats per token
+def methods_of(study: Study) -> list[str]:
+    """The methods of the study, untrained ones first, then by their BLEU where they trained."""
 
+    def place(name: str) -> tuple:
+        runs = study.runs(KIND, name)
+        return bool(runs[0].get("trainable")), fmean(of_group(run, "taught") for run in runs)
 
-def measures(study: Study) -> dict:
-    """{column: function of a run} of what methods are compared by; more is better, but for plain
-    text, where it is worse."""
-    base = study.runs("transfer", BASE)[0]
-    return {
-        "de, fr": lambda run: bleu(run, taught(run)),
-        "it, zh": lambda run: bleu(run, untaught(run)),
-        "FLORES": lambda run: run["other_domain"]["mean"]["bleu"],
-        "plain text": lambda run: plain_text(run, base),
-    }
+    return sorted(dict.fromkeys(run["method"] for run in study.runs(KIND)), key=place)
 
 
 def verdicts(study: Study, said: Callable = verdict) -> Table:
@@ -170,25 +151,28 @@ def verdicts(study: Study, said: Callable = verdict) -> Table:
     rows = []
     for first, second in COMPARED:
         row = [f"{first} minus {second}"]
-        for name, value in measures(study).items():
-            try:
-                found = study.difference("transfer", first, second, value)
-                digits = 1 if MARGIN[name] == 1 else 3
-                row.append(f"{found.shown(digits)}: {said(*found.interval, MARGIN[name])}")
-            except NotMeasured:
-                row.append("not measured")
-        rows.append(row)
-    return Table(["difference", *MARGIN], rows)
+        try:
+            for group in GROUPS:
+                mean, low, high = difference(study, first, second, group)
+                word = said(low, high, MARGIN)
+                row.append(f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]: {word}")
+            mean, low, high = plain_text_difference(study, first, second)
+            word = said(low, high, MARGIN_NATS)
+            row.append(f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]: {word}")
+            rows.append(row)
+        except NotMeasured:
+            rows.append([row[0], *["not measured"] * 3])
+    return Table(["difference", "de, fr", "it, zh", "plain text"], rows)
 
 
-def fronts(ax, study: Study, value, label: str) -> None:
+def fronts(ax, study: Study, value: Callable, label: str) -> None:
     """One cross a method: mean BLEU of the trained directions against another measure."""
     for i, method in enumerate(methods_of(study)):
-        runs = [run for run in study.runs("transfer", method) if "perplexity" in run]
+        runs = [run for run in study.runs(KIND, method) if "perplexity" in run]
         if not runs:
             continue
         options = {"color": f"C{i % 10}", "marker": "os^vD"[i // 2 % 5], "label": method}
-        trained = [bleu(run, taught(run)) for run in runs]
-        cross(ax, trained, [value(run) for run in runs], **options)
+        trained = [fmean(of_group(run, "taught") for run in runs)]
+        cross(ax, trained, [fmean(value(run) for run in runs)], **options)
     ax.set(xlabel="BLEU, trained directions", ylabel=label)
     ax.legend(fontsize=7)

@@ -80,10 +80,9 @@ def load_results(
     return results
 
 
-def load_hypotheses(folder, method: str, seed: int = 0) -> dict[str, list[str]]:
-    """{pair: translations of the whole test set} of a main run. FileNotFoundError if it was not
-    run."""
-    path = Path(folder) / "main" / f"{method}-seed{seed}.hypotheses.xz"
+def load_hypotheses(folder, method: str, seed: int = 0, kind: str = "main") -> dict[str, list[str]]:
+    """{pair: translations of the test sentences} of a run. FileNotFoundError if it was not run."""
+    path = Path(folder) / kind / f"{method}-seed{seed}.hypotheses.xz"
     data = path.read_bytes()
     with content_of(path):
         return json.loads(lzma.decompress(data))
