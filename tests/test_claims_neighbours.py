@@ -1,8 +1,6 @@
 """The neighbours' claims on made-up result files: a clear win, a tie, the wrong side, missing
 files."""
 
-import json
-
 import pytest
 from test_scorecard import PAIRS, about, analysis, judge, write
 

@@ -1,4 +1,4 @@
-"""LANDeRMT is a PEFT method: Trainer, several adapters, the hub, reloading, and the README."""
+"""LANDeRMT is a PEFT method: Trainer, several adapters, the hub, reloading, and the guide."""
 
 import copy
 import importlib.metadata
@@ -335,10 +335,10 @@ def test_what_makes_us_known_to_peft():
     assert importlib.metadata.version("peft")
 
 
-def test_the_readmes_script(tmp_path, monkeypatch):
-    """The code that the README shows, with six steps in place of sixty."""
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    blocks = [block.split("```")[0] for block in readme.split("```python\n")[1:]]
+def test_the_guides_script(tmp_path, monkeypatch):
+    """The code that the guide shows, with six steps in place of sixty."""
+    guide = (Path(__file__).parents[1] / "notebooks" / "GUIDE.md").read_text(encoding="utf-8")
+    blocks = [block.split("```")[0] for block in guide.split("```python\n")[1:]]
     (code,) = [block for block in blocks if "PairTrainer" in block]
     assert len(code.strip().splitlines()) <= 22 and "max_steps=60" in code
     model, _ = load_model("tiny-bloom")

@@ -92,8 +92,10 @@ def test_verdicts_are_of_the_wider_interval(study):
 
 
 def test_intervals_over_sentences_come_from_the_stored_translations(study, tmp_path, capsys):
-    rows = [{"translation": {x: f"{x} " + " ".join(WORDS[i : i + 6]) for x in ("en", "de", "fr", "it", "zh")}}
-            for i in range(5)]  # fmt: skip
+    rows = []
+    for i in range(5):
+        text = " ".join(WORDS[i : i + 6])
+        rows.append({"translation": {x: f"{x} {text}" for x in ("en", "de", "fr", "it", "zh")}})
     test = tmp_path / "test.jsonl"
     test.write_text("".join(json.dumps(row) + "\n" for row in rows))
     for method, right in (("lander-none", 4), ("zero-shot", 0), ("lora", 4)):

@@ -1,18 +1,38 @@
-"""The README's results block is what the committed result files say."""
+"""The computed blocks of the README and of notebooks/RESULTS.md are what the committed result files
+say."""
 
 import pytest
 
 from lander_lite.config import PACKAGE, data_dir
-from lander_lite.reproduction.tables import find_results, readme_table, with_results
+from lander_lite.reproduction.pages import EIGHT, README, pages, with_block
+from lander_lite.reproduction.tables import find_results, results_table
 
-README = PACKAGE.parent / "README.md"
+
+@pytest.fixture(scope="module")
+def written():
+    return pages()
 
 
-def test_the_readme_shows_the_committed_results():
-    text = README.read_text(encoding="utf-8")
-    assert text == with_results(text, find_results(data_dir() / "results")), (
-        "run `python -m lander_lite.reproduction.tables`"
-    )
+def test_pages_show_the_committed_results(written):
+    for page, text in written.items():
+        remedy = "run `python -m lander_lite.reproduction.pages`"
+        assert page.read_text(encoding="utf-8") == text, f"{page.name}: {remedy}"
+
+
+def test_the_readme_is_short_and_has_eight_claims(written):
+    assert len(written[README].encode()) <= 12 * 1024
+    table = written[README].split("<!-- verdicts: start -->")[1].split("<!-- verdicts: end -->")[0]
+    lines = table.strip().splitlines()
+    assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == list(EIGHT)
+
+
+def test_links_of_the_pages_lead_somewhere():
+    import re
+
+    for page in (README, *(PACKAGE.parent / "notebooks").glob("*.md")):
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            if "://" not in link:
+                assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
 def test_a_changed_result_changes_the_block():
@@ -21,9 +41,9 @@ def test_a_changed_result_changes_the_block():
         {**results[0], "mean": {"bleu": results[0]["mean"]["bleu"] + 10, "chrf": 0.0}},
         *results[1:],
     ]
-    assert readme_table(changed) != readme_table(results)
+    assert results_table(changed) != results_table(results)
 
 
-def test_a_readme_without_marks_is_refused():
+def test_a_page_without_marks_is_refused():
     with pytest.raises(ValueError, match="results: start"):
-        with_results("# nothing", find_results(data_dir() / "results"))
+        with_block("# nothing", "results", "")

@@ -10,6 +10,7 @@ from ..config import PACKAGE, data_dir
 from ..model import INSTALLED
 from ..reproduction.evidence import NotMeasured, Study
 from ..reproduction.forgetting import over_seeds
+from ..reproduction.scorecard import scorecard
 from ..reproduction.transfer import (
     BASE,
     COMPARED,
@@ -79,6 +80,18 @@ def switched_off_table(studies: Mapping[str, Study]) -> Table:
             own = f"{len(found['hurt_most'])} of {len(found['sets'])}"
             rows.append([about, model, *means, [gap["low"], gap["high"]], own])
     return Table(columns, rows, "+.3f")
+
+
+def claims_table(tiny: Study, other: Study) -> Table:
+    """The claims that both studies have measured: what decides, and the verdict, in each."""
+    rows = []
+    for ours, theirs in zip(scorecard(tiny), scorecard(other)):
+        if ours.parts and theirs.parts:
+            row = [ours.id, ours.claim]
+            for found in (ours, theirs):
+                row += [f"{found.decides.name}: {found.decides.number.strip()}", found.verdict]
+            rows.append(row)
+    return Table(["", "claim", "tiny", "verdict", "real", "verdict"], rows)
 
 
 # ---------------------------------------------------------------- the stored tuning study

@@ -1,17 +1,10 @@
-"""Tables of results: plain text for the terminal, Markdown for the README (`python -m
-lander_lite.reproduction.tables` rewrites its block)."""
+"""Tables of results: plain text for the terminal, Markdown for the page of results (pages.py)."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-from ..config import PACKAGE, data_dir
-from ..io import write_text
-
-MARKS = ("<!-- results: start -->\n", "<!-- results: end -->")
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence], rule: str | None = None) -> str:
@@ -78,7 +71,7 @@ def run_tables(run: Sequence[dict], stored: Sequence[dict]) -> dict[str, str]:
     return tables
 
 
-def readme_table(results: Sequence[dict]) -> str:
+def results_table(results: Sequence[dict]) -> str:
     """Markdown: per profile and method the mean test BLEU over seeds, each direction's BLEU, chosen
     learning rate and trained scalars."""
     pairs = list(results[0]["pairs"])
@@ -104,19 +97,3 @@ def readme_table(results: Sequence[dict]) -> str:
         )
     rule = "|:--|:--|" + "--:|" * (len(columns) - 2 + len(pairs))
     return markdown_table([*columns, *pairs], rows, rule) + "\n"
-
-
-def with_results(readme: str, results: Sequence[dict]) -> str:
-    """The README's text with its results block replaced. ValueError without the two marks."""
-    if readme.count(MARKS[0]) != 1 or readme.count(MARKS[1]) != 1:
-        raise ValueError(f"the README needs one {MARKS[0].strip()} and one {MARKS[1]}")
-    before, rest = readme.split(MARKS[0])
-    return before + MARKS[0] + readme_table(results) + MARKS[1] + rest.split(MARKS[1])[1]
-
-
-if __name__ == "__main__":
-    path = PACKAGE.parent / "README.md"
-    stored = find_results(data_dir() / "results")
-    if not stored:
-        sys.exit(f"no results in {data_dir() / 'results'}; `lander-lite study` makes them")
-    write_text(path, with_results(path.read_text(encoding="utf-8"), stored))
