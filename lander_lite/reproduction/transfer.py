@@ -114,6 +114,9 @@ def store(folder: Path, test) -> dict:
             }
         return rows[method, seed]
 
+    def by_seed(method: str, numbers: list[int], pair: str) -> list:
+        return [counts(method, seed)[pair] for seed in numbers if seed in seeds[method]]
+
     for first, second in COMPARED:
         if first not in seeds or second not in seeds:
             continue
@@ -121,10 +124,8 @@ def store(folder: Path, test) -> dict:
         pairs = list(counts(first, common[0]))
         found[f"{first} - {second}"] = {"seeds": len(common)}
         for group, chosen in (("taught", taught(pairs)), ("untaught", untaught(pairs))):
-            systems = [
-                {pair: [counts(m, s)[pair] for s in common if s in seeds[m]] for pair in chosen}
-                for m in (first, second)
-            ]
+            systems = [{pair: by_seed(method, common, pair) for pair in chosen}
+                       for method in (first, second)]  # fmt: skip
             mean = paired_bootstrap(*systems, resamples=RESAMPLES)["mean"]
             numbers = {"delta": mean["delta"], "ci": mean["ci"]}
             found[f"{first} - {second}"][group] = json.loads(
