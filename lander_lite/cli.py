@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from .config import LanderConfig, nearest, profiles
 from .languages import language_name, parse_pair
 
 STEPS = {
-    "run": "all of the following but translate, and a table of before and after",
+    "run": "find, score, split, tune, evaluate before and after    → report.html",
     "detect": "find the layers that matter for translation            → layers.json",
     "score": "score every neuron of those layers, language by language → scores.safetensors",
     "categorize": "split them into general and specific neurons        → neurons.safetensors",
     "finetune": "train general and specific neurons                    → lander/",
     "evaluate": "BLEU and chrF2 of the base and of the tuned model       → results.json",
+    "report": "make the page of a run folder again, of its files alone → report.html",
     "lape": "language neurons of all layers by activation entropy      → lape.safetensors",
     "atlas": "activation of every neuron in all languages of --corpus    → atlas.safetensors.xz",
     "translate": "translate --text, or the lines of standard input",
@@ -31,6 +33,14 @@ STEPS = {
     "study": "methods side by side, each with its own learning rate      → DIR/KIND/*.json",
 }
 ORDER = ("detect", "score", "categorize", "finetune")
+RUN = {  # the steps of `run`, and what each does, in words
+    "detect": "find the layers that matter for translation",
+    "score": "score every neuron of those layers",
+    "categorize": "split them into general and specific neurons",
+    "before": "translate and score with the base model",
+    "finetune": "train",
+    "after": "translate and score with the tuned model",
+}
 SHARED = (*ORDER, "lape")  # may run in several processes (accelerate launch)
 
 USAGE = "--profile P --corpus C --pairs en-de,de-en --output-dir D --set a.b=c"
@@ -221,18 +231,17 @@ def translate_step(config: LanderConfig, folder: Path, options: argparse.Namespa
 
 def pipeline_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -> None:
     from .folders import in_use
+    from .page import write_page
     from .pipeline import Run
 
     with in_use(folder):
         run, step = Run(config, folder, options.resume), options.step
         run.prepare()
         if step == "run":
-            *before, finetune = ORDER
-            for name in before:  # seconds, and what is wrong with the settings shows here
-                timed(name, getattr(run, name))
-            timed("evaluate", lambda: run.evaluate(["before"]))
-            timed(finetune, run.finetune)
-            timed("evaluate", lambda: run.evaluate(["after"]))
+            print(f"profile {config.profile}: the files go into {folder}", flush=True)
+            for number, (name, meaning) in enumerate(RUN.items(), 1):
+                print(f"[{number}/{len(RUN)}] {meaning}", flush=True)
+                timed(name, getattr(run, name, partial(run.evaluate, [name])))
         elif step == "lape":
             from .neighbours.lape import lape_step
 
@@ -241,6 +250,16 @@ def pipeline_step(config: LanderConfig, folder: Path, options: argparse.Namespac
             timed(step, getattr(run, step))
         if step in ("run", "evaluate"):
             print(run.table())
+            timed("report", partial(write_page, folder))
+
+
+def report_step(config: LanderConfig, folder: Path, options: argparse.Namespace) -> None:
+    from .folders import in_use
+    from .page import check_run, write_page
+
+    check_run(folder)
+    with in_use(folder):
+        timed("report", lambda: write_page(folder))
 
 
 def timed(name: str, step: Callable[[], Path]) -> None:
@@ -280,11 +299,13 @@ def main(arguments: list[str] | None = None) -> int:
         arguments = sys.argv[1:]
     try:
         options = parse(arguments)
+        if options.step == "run":  # before the libraries are loaded
+            print("lander-lite run: the first step starts in some seconds", flush=True)
         config, folder = configure(options)
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             join_processes(options.step, config)
         steps = {"plan": plan_step, "study": study_step, "prune": prune_step, "atlas": atlas_step}
-        steps["translate"] = translate_step
+        steps |= {"translate": translate_step, "report": report_step}
         steps.get(options.step, pipeline_step)(config, folder, options)
     except ANSWERED as error:
         # str(KeyError) is quoted

@@ -1,6 +1,7 @@
 """The steps on a run folder: each reads the files of the one before it, so any can be repeated.
 
-config.yaml → layers.json → scores.safetensors → neurons.safetensors → lander/ → results.json
+config.yaml → layers.json → scores.safetensors → neurons.safetensors → lander/ → results.json,
+translations.json → report.html
 """
 
 from __future__ import annotations
@@ -216,28 +217,44 @@ class Run:
         self.settle()
         lander.save_pretrained(self.folder / "lander")  # all processes give their parts
         if is_main():
-            write_text(self.folder / "training.json", json.dumps(log, indent=1) + "\n")
+            write_json(self.folder / "training.json", log)
         wait()
         self.tuned = lander, tokenizer
         return self.folder / "lander"
 
     def evaluate(self, which: Sequence[str] = ("before", "after")) -> Path:
         """Score the base model ("before") and, if there is one, the tuned model ("after"):
-        results.json."""
-        c, path = self.config, self.folder / "results.json"
+        results.json, with translations.json beside it."""
+        c, path, texts = self.config, self.folder / "results.json", self.texts()
         results = read_json(path, {"profile": str}) if path.exists() else {}
+        how = self.decoding | {"progress": c.finetune.progress, "keep_hypotheses": True}
         for name in which:
             start = time.time()
             chosen = self.base if name == "before" else self.tuned
             if chosen is not None:
-                results[name] = evaluate(*chosen, self.test, c.corpus.pairs, **self.decoding)
+                results[name] = evaluate(*chosen, self.test, c.corpus.pairs, **how)
                 results[f"{name}_seconds"] = round(time.time() - start, 1)
+                for pair, columns in texts.items():
+                    columns[name] = results[name][pair].pop("hypotheses")
+        write_json(self.folder / "translations.json", texts)
         results |= {"profile": c.profile, "seed": c.seed, "test_rows": len(self.test)}
         versions = {"lander_lite": __version__, "python": platform.python_version()}
         versions |= {library.__name__: library.__version__ for library in (torch, transformers)}
         results["versions"] = versions
-        write_text(path, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        write_json(path, results)
         return path
+
+    def texts(self) -> dict[str, dict[str, list[str]]]:
+        """{pair: {"source", "reference", and what translations.json has of the same}}."""
+        path, most = self.folder / "translations.json", self.config.evaluate.max_sentences
+        old, texts = read_json(path, {}) if path.exists() else {}, {}
+        for pair in self.config.corpus.pairs:
+            columns = zip(*pair_rows(self.test, pair, most))
+            texts[pair] = dict(zip(("source", "reference"), map(list, columns)))
+            with content_of(path):
+                if texts[pair].items() <= old.get(pair, {}).items():  # the same sentences
+                    texts[pair] = old[pair]
+        return texts
 
     def table(self) -> str:
         """`pair_table` of results.json."""
@@ -252,6 +269,10 @@ class Run:
         how = self.decoding
         del how["max_sentences"], how["bootstrap"]
         return translate(*(self.tuned or self.base), sentences, pair, **how)
+
+
+def write_json(path: Path, content) -> None:
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def corpora(config: LanderConfig) -> tuple:
