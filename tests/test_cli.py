@@ -441,9 +441,13 @@ def test_every_explorer_shows_something(bloom, tokenizer, corpus, capsys):
     assert capsys.readouterr().out.endswith("Type a sentence and press Enter.\n")
 
 
-def test_an_explorer_in_a_lesson_leaves_nothing_in_the_saved_file(tmp_path):
-    code = """from lander_lite.course.widgets import explorer, picture
+def test_an_explorer_in_a_lesson_leaves_a_line_in_the_saved_file(tmp_path):
+    code = """from lander_lite.course.plots import panels
+from lander_lite.course.widgets import explorer, picture
+from tqdm.auto import tqdm
 import ipywidgets
+list(tqdm(range(3), desc="bar"))
+panels()[1].set_title("of a picture")
 def draw(n):
     print("drawn", n)
     picture("title", (2, 2), lambda ax: ax.plot([0, n]))
@@ -451,7 +455,9 @@ box = explorer(draw, n=ipywidgets.IntSlider(2))
 box.children[0].children[0].value = 3
 box"""
     notebook, error = runner.execute(lesson(tmp_path / "00_box.ipynb", code, "print('after')"))
-    assert error is None and notebook.cells[0].outputs == []
+    picture, live = notebook.cells[0].outputs
+    assert error is None and live.data == {"text/plain": runner.LIVE}
+    assert picture.metadata["image/png"] == {"alt": "of a picture"}
     assert notebook.cells[1].outputs[0].text == "after\n"
 
 
@@ -480,7 +486,8 @@ def test_runner_writes_notebooks_and_one_report(tmp_path, capsys):
         2,
         3,
     ] and "widgets" not in saved.metadata
-    assert saved.cells[1].outputs == [] and saved.cells[2].outputs[0].text == "after the slider\n"
+    assert saved.cells[2].outputs[0].text == "after the slider\n"
+    assert saved.cells[1].outputs[0].data == {"text/plain": runner.LIVE} and runner.LIVE in page
     assert nbformat.read(good, as_version=4).cells[1].outputs == [], (
         "the original must stay as it was"
     )

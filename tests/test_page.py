@@ -7,7 +7,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from matplotlib import pyplot as plt
 
+from lander_lite.course.plots import COLOURS, alt_text, panels
 from lander_lite.course.report import mathml, report
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
@@ -24,13 +26,15 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.loads, self.links, self.ids, self.tags = [], [], [], []
+        self.loads, self.links, self.ids, self.tags, self.texts = [], [], [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
         self.tags.append(tag)
         self.ids.append(attrs.get("id"))
+        if tag == "img":
+            self.texts.append(attrs["alt"])
         if tag == "a":
             self.links.append(attrs.get("href"))
         else:
@@ -44,6 +48,9 @@ def html():
     first = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_markdown_cell(TEXT), nbformat.v4.new_code_cell("print('$x$')")]
     )
+    for metadata in ({"image/png": {"alt": 'BLEU, "a < b"'}}, {}):
+        picture = nbformat.v4.new_output("display_data", {"image/png": "AAAA"}, metadata=metadata)
+        first.cells[1].outputs.append(picture)
     second = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 01 · Second")])
     return report({"00_first": first, "01_second": second}, "All lessons")
 
@@ -80,6 +87,24 @@ def test_title_contents_and_links_between_lessons(html):
     assert (
         html.index(">00 · First</a>") < html.index(">01 · Second</a>") < html.index('id="00_first"')
     )
+
+
+def test_pictures_have_a_text_and_dark_screens_their_colours(html):
+    page = Page(html)
+    assert page.texts == ['BLEU, "a < b"', "a picture without a title"]
+    assert '<style media="(prefers-color-scheme: dark)"' in html
+    assert html.count("<main>") == 1 and html.index("<nav") < html.index("<main>")
+
+
+def test_a_picture_is_described_by_its_titles_or_else_by_its_axes():
+    figure, (left, right) = panels(1, 2)
+    left.set(xlabel="block", ylabel="RA")
+    assert alt_text(figure) == "RA by block"
+    right.set_title("chosen")
+    figure.suptitle("Layers")
+    assert alt_text(figure) == "Layers; chosen"
+    assert left.plot([0, 1])[0].get_color() == COLOURS[0]
+    plt.close(figure)
 
 
 def test_a_formula_that_cannot_be_converted_is_shown_as_it_is():

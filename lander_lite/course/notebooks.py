@@ -26,6 +26,7 @@ ABOUT = "Execute the lessons into runs/<time>/ with one report, or in place."
 NOTEBOOKS = PACKAGE.parent / "notebooks"
 LESSONS = re.compile(r"0[0-5]_\w+\.ipynb")
 WIDGET = "application/vnd.jupyter.widget-view+json"
+LIVE = "Here stands an explorer, which runs only in Jupyter: run the cells up to this one."
 COLOURS = 256  # of a saved picture: half of the bytes, and no difference to the eye
 TIMEOUT = 1800  # seconds a cell: on a machine that others use too, torch may be ten times slower
 
@@ -67,8 +68,8 @@ def last_lines(text: str) -> str:
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Without what differs from run to run or is dead once saved: widget state and widget outputs
-    (a picture stands beside each)."""
+    """Without what differs from run to run or is dead once saved: widget state, progress bars; in
+    place of an explorer, a line says so (a picture stands beside each)."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -77,11 +78,19 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         cell.metadata.pop("execution", None)  # times of an earlier run
         if cell.cell_type != "code":
             continue
-        cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+        cell.outputs = [output for output in cell.outputs if not is_bar(output)]
         for output in cell.outputs:
+            if WIDGET in output.get("data", {}):
+                output.data = {"text/plain": LIVE}
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = smaller(output.data["image/png"])
     return notebook
+
+
+def is_bar(output) -> bool:
+    """Whether it is tqdm's progress bar, whose text is no call, such as VBox(…)."""
+    data = output.get("data", {})
+    return WIDGET in data and not re.match(r"\w+\(", data.get("text/plain", ""))
 
 
 def smaller(png: str) -> str:

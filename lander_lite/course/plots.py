@@ -5,12 +5,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+# blue, orange, green, vermilion, purple, sky blue, yellow, grey: Okabe and Ito (2008), which
+# colour-blind people can tell apart, in the order of matplotlib's own "C0" … "C7"
+COLOURS = "#0072b2 #e69f00 #009e73 #d55e00 #cc79a7 #56b4e9 #f0e442 #7f7f7f".split()
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++")  # of bars side by side, for those who see none
+
+
+def describe() -> None:
+    """In a notebook: every picture gets its `alt_text`, for those who hear it."""
+    from IPython import get_ipython
+    from matplotlib.figure import Figure
+
+    formatter = getattr(get_ipython(), "display_formatter", None)
+    draw = formatter and formatter.formatters["image/png"].type_printers.get(Figure)
+
+    def described(figure):
+        drawn = draw(figure)
+        return (drawn, {"alt": alt_text(figure)}) if isinstance(drawn, str) else drawn
+
+    if draw and draw.__class__ is not described.__class__:  # matplotlib's own: a partial
+        formatter.formatters["image/png"].for_type(Figure, described)
+
+
+def alt_text(figure) -> str:
+    """What a picture shows: its titles; without one, its axes."""
+    titles = [figure.get_suptitle(), *(ax.get_title() for ax in figure.axes)]
+    if not any(titles):
+        named = [(ax.get_ylabel(), ax.get_xlabel()) for ax in figure.axes]
+        titles = [" by ".join(filter(None, names)) for names in named]
+    return "; ".join(dict.fromkeys(filter(None, titles)))
+
 
 def panels(rows: int = 1, columns: int = 1, size: tuple[float, float] = (5, 3), **options):
-    """plt.subplots with one size per panel and the lessons' resolution; returns (figure, axes)."""
+    """plt.subplots with one size per panel, the lessons' resolution and colours; (figure, axes)."""
     import matplotlib.pyplot as plt
 
-    return plt.subplots(
+    plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)  # and so what "C0" means
+    plt.rcParams["hatch.color"] = "white"
+    made = plt.subplots(
         rows,
         columns,
         figsize=(size[0] * columns, size[1] * rows),
@@ -18,6 +50,8 @@ def panels(rows: int = 1, columns: int = 1, size: tuple[float, float] = (5, 3), 
         layout="constrained",
         **options,
     )
+    describe()
+    return made
 
 
 def heatmap(
@@ -58,12 +92,13 @@ def heatmap(
 
 
 def layer_bars(ax, values, selected: Sequence[int], label: str) -> None:
-    """One bar per block from block 1 on (block 0 has no score); the selected blocks in orange."""
+    """One bar per block from block 1 on (block 0 has no score); the selected ones orange and hatched."""
     numbers = range(1, len(values) + 1)
     ax.bar(
         numbers,
         [float(value) for value in values],
-        color=["tab:orange" if block in selected else "lightgrey" for block in numbers],
+        color=["C1" if block in selected else "lightgrey" for block in numbers],
+        hatch=["///" if block in selected else "" for block in numbers],
     )
     ax.set_xticks(numbers)
     ax.set_xlabel("block")
@@ -95,6 +130,7 @@ def bleu_bars(ax, results: dict[str, dict], pairs: Sequence[str]) -> None:
             capsize=2,
             error_kw={"linewidth": 0.8},
             label=name,
+            hatch=HATCHES[i % len(HATCHES)],
         )
     ax.set_xticks(range(len(pairs)), pairs)
     ax.set_xlabel("direction")
@@ -106,9 +142,10 @@ def set_sizes(ax, sets, top: float | None = None) -> None:
     """Specific neurons per language, one colour per layer on top of each other; dashed: an equal
     share. sets: NeuronSets."""
     counts, bottom = sets.counts()["specific"], [0] * len(sets.languages)
-    for layer in sets.layers:
+    for i, layer in enumerate(sets.layers):
         heights = [counts[language][layer] for language in sets.languages]
-        ax.bar(sets.languages, heights, bottom=bottom, label=f"block {layer}")
+        hatch = HATCHES[i % len(HATCHES)]
+        ax.bar(sets.languages, heights, bottom=bottom, label=f"block {layer}", hatch=hatch)
         bottom = [low + height for low, height in zip(bottom, heights)]
     ax.axhline(sum(bottom) / len(bottom), color="black", linestyle="--", linewidth=1)
     ax.set_ylim(0, top or 1.1 * max(bottom))
@@ -122,7 +159,7 @@ def token_bars(
     values,
     reference: float,
     label: str,
-    colours: Sequence[str] | str = "tab:blue",
+    colours: Sequence[str] | str = "C0",
 ) -> None:
     """One bar per token, rising or falling from `reference` (dashed)."""
     values = [float(value) for value in values]
@@ -193,6 +230,7 @@ def grouped_bars(
             error_kw={"linewidth": 0.8},
             label=name,
             color=(colours or {}).get(name),
+            hatch=HATCHES[i % len(HATCHES)],
         )
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_xticks(range(len(labels)), labels)

@@ -18,8 +18,10 @@ def picture(title: str, size: tuple[float, float], plot: Callable) -> None:
     import matplotlib.pyplot as plt
     from IPython.display import display
 
+    from .plots import panels
+
     with plt.ioff():
-        figure, ax = plt.subplots(figsize=size, layout="constrained", dpi=80)
+        figure, ax = panels(size=size)
         plot(ax)
         ax.set_title(title, fontsize=10)
         display(figure)
@@ -105,7 +107,7 @@ def gate_explorer(lander, tokenizer, examples: Mapping[str, Sequence[tuple[str, 
     def draw(pair: str, sentence: int, block: int) -> None:
         gates, ids, is_target = gate_values(lander, tokenizer, [examples[pair][sentence]], pair)
         tokens = [tokenizer.decode([i]) for i in ids.tolist()]
-        colours = ["tab:orange" if target else "tab:blue" for target in is_target.tolist()]
+        colours = ["C1" if target else "C0" for target in is_target.tolist()]
         values, prior = gates[blocks.index(block)], lander.partitioned[block].router.share
         label = "gate (general share)"
         title = f"{pair}, block {block}; orange: target tokens, dashed: the prior"
