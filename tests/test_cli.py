@@ -436,8 +436,25 @@ def test_every_explorer_shows_something(bloom, tokenizer, corpus, capsys):
     controls, _ = widgets.gate_explorer(lander, tokenizer, examples).children
     controls.children[1].value = 1
     assert capsys.readouterr().out.count("Figure(") == 3
-    controls, _ = widgets.playground(lander, tokenizer, ["en-de"], "he reads").children
-    controls.children[0].value = " "
+
+
+def test_the_playground_follows_the_direction_and_names_unknown_words(
+    bloom, tokenizer, corpus, capsys
+):
+    lander = get_lander_model(bloom, LanderTuningConfig(make_sets(bloom), routing="none"))
+    world = {"en": ["the dog sleeps", "he reads"], "zh": ["他读书"]}
+    box = widgets.playground(lander, tokenizer, ["en-zh", "zh-en"], world)
+    text, pair = box.children[0].children
+    assert text.value == "the dog sleeps" and "This world" not in capsys.readouterr().out
+    pair.value = "zh-en"
+    assert text.value == "他读书" and "This world" not in capsys.readouterr().out
+    text.value = "他 sees 狗"
+    assert "This world has no sees, 狗: " in capsys.readouterr().out
+    pair.value = "en-zh"
+    assert text.value == "他 sees 狗" and "no 他, sees, 狗: " in capsys.readouterr().out
+    text.value = "He READS the dog?"
+    assert "This world" not in capsys.readouterr().out
+    text.value = " "
     assert capsys.readouterr().out.endswith("Type a sentence and press Enter.\n")
 
 

@@ -4,6 +4,7 @@ offline guard."""
 import ast
 import importlib.metadata
 import json
+import os
 import re
 import shutil
 import socket
@@ -19,6 +20,7 @@ from conftest import NetworkError
 from IPython.core.inputtransformer2 import TransformerManager
 
 import lander_lite
+from lander_lite.course.setup import repository, setup_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -102,9 +104,11 @@ def test_versions_agree():
     )
 
 
-@pytest.mark.slow
-def test_the_wheel_carries_profiles_and_data(tmp_path):
-    source = tmp_path / "source"
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built of what is in the clone."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -114,9 +118,14 @@ def test_the_wheel_carries_profiles_and_data(tmp_path):
         )
     build = "import setuptools.build_meta as b, sys; print(b.build_wheel(sys.argv[1]))"
     subprocess.run(
-        [sys.executable, "-c", build, str(tmp_path)], cwd=source, check=True, capture_output=True
+        [sys.executable, "-c", build, str(folder)], cwd=source, check=True, capture_output=True
     )
-    names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+    return next(folder.glob("*.whl"))
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_profiles_and_data(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
     profiles = {
         f"lander_lite/profiles/{path.name}" for path in ROOT.glob("lander_lite/profiles/*.yaml")
     }
@@ -125,7 +134,7 @@ def test_the_wheel_carries_profiles_and_data(tmp_path):
         path.relative_to(ROOT) for pattern in patterns for path in (ROOT / "data").glob(pattern)
     }
     data = {f"lander_lite/{path}" for path in files if "work" not in path.parts}
-    assert profiles | data <= names, (
+    assert "lander_lite/page.html" in names and profiles | data <= names, (
         f"missing in the wheel: {sorted((profiles | data) - names)[:5]}"
     )
     assert not [name for name in names if name.startswith(("tests", "notebooks", "data/"))]
@@ -228,7 +237,58 @@ def test_lessons_00_to_05_exist():
 
 def test_the_setup_cell_is_the_same_everywhere():
     first = {path.name: "".join(code_cells(path)[0]["source"]) for path in NOTEBOOKS}
-    assert len(set(first.values())) <= 1, f"setup cells differ among {', '.join(first)}"
+    others = [name for name, source in first.items() if source != setup_cell(repository())]
+    assert first and not others, f"python -m lander_lite.course.setup writes it into {others}"
+
+
+@pytest.mark.parametrize("address", [None, "https://example.org/someone/lander-lite"])
+def test_without_the_package_the_setup_cell_takes_a_wheel_or_the_repository(
+    address, tmp_path, monkeypatch
+):
+    class Shell:
+        def run_line_magic(self, name, line):
+            raise InterruptedError(f"{name} {line.format(**variables)}")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    variables = {"get_ipython": Shell}
+    code = TransformerManager().transform_cell(setup_cell(address))
+    error, said = (InterruptedError, address) if address else (ModuleNotFoundError, "`make wheel`")
+    with pytest.raises(error, match=said):
+        exec(code, variables)
+    Path("lander_lite-0.1.0-py3-none-any.whl").touch()
+    with pytest.raises(InterruptedError, match="pip install -q lander_lite-0.1.0-py3-none-any.whl"):
+        exec(code, variables)
+
+
+# as in Colab: a kernel without the package, which has the module google.colab
+COLAB = """
+import sys, types
+sys.meta_path = [x for x in sys.meta_path if not getattr(x, "__module__", "").startswith("__edit")]
+sys.modules["google.colab"] = types.ModuleType("google.colab")
+"""
+
+
+@pytest.mark.slow
+def test_lesson_00_runs_with_nothing_but_the_wheel_beside_it(wheel, tmp_path):
+    lesson = ROOT / "notebooks" / "00_start_here.ipynb"
+    target, stub = tmp_path / "installed", tmp_path / "stub"
+    for folder in (target, stub):
+        folder.mkdir()
+    (stub / "sitecustomize.py").write_text(COLAB)
+    for path in (lesson, wheel):
+        shutil.copy(path, tmp_path)
+    paths = os.pathsep.join(map(str, (stub, target)))
+    environment = os.environ | {"PYTHONPATH": paths, "PIP_TARGET": str(target)}
+    environment |= {"PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1"}
+    command = [sys.executable, "-c", "from nbclient.cli import main; main()", "--inplace"]
+    done = subprocess.run(
+        [*command, lesson.name], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (target / "lander_lite" / "data" / "tiny_babel" / "test.jsonl").is_file()
+    counts = [cell["execution_count"] for cell in code_cells(tmp_path / lesson.name)]
+    assert counts == [*range(1, len(counts) + 1)]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -92,7 +92,7 @@ def heatmap(
 
 
 def layer_bars(ax, values, selected: Sequence[int], label: str) -> None:
-    """One bar per block from block 1 on (block 0 has no score); the selected ones orange and hatched."""
+    """One bar per block from block 1 on (block 0 has no score); the selected ones hatched."""
     numbers = range(1, len(values) + 1)
     ax.bar(
         numbers,

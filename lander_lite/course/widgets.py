@@ -3,6 +3,7 @@ static picture of the same thing."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 
@@ -10,7 +11,9 @@ def explorer(draw: Callable, **controls):
     """An ipywidgets box: the controls, and below them what draw(**values) displays."""
     from ipywidgets import HBox, VBox, interactive_output
 
-    return VBox([HBox(list(controls.values())), interactive_output(draw, controls)])
+    wrapped = {"flex_flow": "row wrap"}  # on a narrow screen below each other, at their own size
+    row = HBox(list(controls.values()), layout=wrapped)
+    return VBox([row, interactive_output(draw, controls)])
 
 
 def picture(title: str, size: tuple[float, float], plot: Callable) -> None:
@@ -77,7 +80,7 @@ def epsilon_explorer(scores):
 
         def plot(ax):
             set_sizes(ax, sets)
-            ax.legend(fontsize=8)
+            ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
         title = f"ε = {epsilon:.2f}: {general:.0%} general, the rest by language ({how})"
         picture(title, (6, 3), plot)
@@ -122,12 +125,15 @@ def gate_explorer(lander, tokenizer, examples: Mapping[str, Sequence[tuple[str, 
     )
 
 
-def playground(model, tokenizer, pairs, sentence: str = "The queen will not buy two red apples."):
+def playground(model, tokenizer, pairs, world: Mapping[str, Sequence[str]] | None = None):
     """Lesson 05: type a sentence, choose a direction, and read the base model's and the tuned
-    model's translation.
+    model's translation. The example is in the language that the direction starts from; words that
+    the world lacks are named.
 
     Args:
         model: the tuned model.
+        world: {language: sentences}, the first of each is the example; default: Tiny Babel, from
+            its test part on.
     """
     from html import escape
 
@@ -135,6 +141,18 @@ def playground(model, tokenizer, pairs, sentence: str = "The queen will not buy 
     from ipywidgets import Dropdown, Text
 
     from ..evaluation import translate
+    from ..languages import parse_pair
+
+    world = world or tiny_babel()
+    known = {language: {*words(" ".join(text))} for language, text in world.items()}
+    first = parse_pair(pairs[0])[0]
+    wide = {"width": "34em"}
+    text = Text(world[first][0], description="sentence", continuous_update=False, layout=wide)
+    pair = Dropdown(options=list(pairs), description="direction")
+
+    def follow(change) -> None:
+        if text.value in (sentences[0] for sentences in world.values()):  # not typed by anybody
+            text.value = world[parse_pair(change.new)[0]][0]
 
     def show(text: str, pair: str) -> None:
         if not text.strip():
@@ -148,13 +166,26 @@ def playground(model, tokenizer, pairs, sentence: str = "The queen will not buy 
             cells = f"<td><b>{name}</b>&emsp;</td><td dir='auto'>{escape(line) or '(nothing)'}</td>"
             rows += f"<tr>{cells}</tr>"
         display(HTML(f"<table>{rows}</table>"))
+        strange = [word for word in words(text) if word not in known[parse_pair(pair)[0]]]
+        if strange:
+            print(f"This world has no {', '.join(strange)}: what stands for it above is a guess.")
 
-    wide = {"width": "34em"}
-    return explorer(
-        show,
-        text=Text(sentence, description="sentence", continuous_update=False, layout=wide),
-        pair=Dropdown(options=list(pairs), description="direction"),
-    )
+    pair.observe(follow, "value")
+    return explorer(show, text=text, pair=pair)
+
+
+def tiny_babel() -> dict[str, list[str]]:
+    """{language: the sentences of test and train}."""
+    from ..corpus import load_corpus
+    from ..prompts import languages_of, texts
+
+    parts = [load_corpus(f"data/tiny_babel/{part}.jsonl") for part in ("test", "train")]
+    return {x: [*texts(parts[0], x), *texts(parts[1], x)] for x in languages_of(parts[0])}
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, each once; of Chinese, which has no spaces, characters."""
+    return list(dict.fromkeys(re.findall(r"[一-鿿]|[^\W\d_一-鿿]+", text.lower())))
 
 
 def nearest_explorer(atlas, names: Mapping[str, str], shown: int = 12):
