@@ -32,7 +32,7 @@ from .lape import ActivationCounts, active_tokens, check_languages, lape_from_co
 KIND = "lander_lite.Atlas/1"
 PART = "lander_lite.AtlasPart/1"
 STEPS = 255  # of sqrt(p)
-KNOWN = 30  # rows, for nats per sentence
+KNOWN = 20  # rows, for nats per sentence
 COLUMNS = ("code", "tokens", "neurons", "agreement_of_halves", "nats_per_sentence")
 
 
