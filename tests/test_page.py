@@ -1,5 +1,5 @@
 """report.py: the report opens without a network, shows its formulas, and its lessons link to each
-other."""
+other. tables.py: tables scroll and are narrow."""
 
 import re
 from html.parser import HTMLParser
@@ -11,6 +11,7 @@ from matplotlib import pyplot as plt
 
 from lander_lite.course.plots import COLOURS, alt_text, panels
 from lander_lite.course.report import mathml, report
+from lander_lite.course.tables import Table, bleu_table
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 TEXT = """# 00 · First
@@ -126,3 +127,24 @@ def test_every_formula_of_the_lessons_can_be_converted(path):
     assert formulas
     for formula in formulas:
         assert mathml(formula).startswith("<math") and "\\" not in mathml(formula), formula
+
+
+def test_a_table_scrolls_and_is_text_elsewhere():
+    table = Table(["pair", "<BLEU>", "95%"], [["en-de", 12.345, [1.0, 20.0]], ["mean", 3, None]])
+    html = table._repr_html_()
+    assert html.startswith('<div style="overflow-x: auto"><table>') and "<th>&lt;BLEU&gt;" in html
+    assert html.count("<tr>") == 3 and html.count("<td>") == 6
+    assert repr(table).splitlines() == [
+        "pair   <BLEU>  95%",
+        "en-de  12.3    [1.0, 20.0]",
+        "mean   3",
+    ]
+    with pytest.raises(ValueError, match="9 columns: a table has at most 8"):
+        Table(range(9), [])
+
+
+def test_a_table_of_bleu_has_a_row_per_pair_and_the_means():
+    scores = {"en-de": {"bleu": 10.0, "bleu_ci": None}, "mean": {"bleu": 11.0}}
+    table = bleu_table({"ours": scores}, ["en-de"], {"paper": {"en-de": 8, "fr-en": 0}})
+    assert table.columns == ["direction", "ours", "95%", "paper"]
+    assert table.rows == [["en-de", "10.0", "", "8.0"], ["mean", "11.0", "", "8.0"]]

@@ -1,6 +1,7 @@
 """Tiny Babel: the committed files, the splits, the spelling of each language, the tags, and what
 the base models may read."""
 
+import ast
 import dataclasses
 import hashlib
 import itertools
@@ -505,6 +506,14 @@ ENGLISH = {
     "possessive": r"(?i)\b(my|your|his|her|our|their)\b|'s\b",
     "numeral": r"(?i)\b(two|three|four|five|six|seven|eight|nine|ten)\b",
 }
+
+
+def test_the_first_lesson_lists_what_is_held_back():
+    path = DATA.parent / "notebooks" / "00_start_here.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = next(text for cell in cells if "HELD_BACK = (" in (text := "".join(cell["source"])))
+    (found,) = re.findall(r"HELD_BACK = (\(.*?\))", code, re.S)
+    assert ast.literal_eval(found) == tuple(HELD_BACK)
 
 
 def test_translated_sentences_are_simple(rows, reading):

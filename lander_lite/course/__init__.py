@@ -1,1 +1,1 @@
-"""The lessons' exercises, explorers, pictures, report and runner."""
+"""The lessons' exercises and solved copies, explorers, pictures, tables, report and runner."""
