@@ -63,6 +63,8 @@ FLAGS = """
 --seeds      study: trainings per method
 --hours      study: start no run after so many hours; the same command goes on
 --jobs       study: runs side by side; they share the CPU's threads
+--shard      study: one part of all runs, such as 3/8, for a job array; go through it twice
+--collect    study: say which results of all shards are missing; if none are, the table
 --fast       study: ten minutes, not hours; only shows that it works
 --resume     run, finetune, study: go on from checkpoints and finished runs (the default)
 """
@@ -90,6 +92,7 @@ OPTIONS = {
     "--hours": {"type": float},
     "--jobs": {"type": int, "default": 1},
     "--fast": {"action": "store_true"},
+    "--collect": {"action": "store_true"},
     "--resume": {"action": argparse.BooleanOptionalAction, "default": True},
 }
 

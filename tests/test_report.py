@@ -5,6 +5,7 @@ import pytest
 
 from lander_lite.config import PACKAGE, data_dir
 from lander_lite.reproduction.pages import EIGHT, README, pages, with_block
+from lander_lite.reproduction.scorecard import as_json, scorecard
 from lander_lite.reproduction.tables import find_results, results_table
 
 
@@ -17,6 +18,13 @@ def test_pages_show_the_committed_results(written):
     for page, text in written.items():
         remedy = "run `python -m lander_lite.reproduction.pages`"
         assert page.read_text(encoding="utf-8") == text, f"{page.name}: {remedy}"
+
+
+def test_the_stored_scorecard_is_that_of_the_committed_results():
+    bloom, llama = (data_dir() / "results" / name for name in ("tiny-bloom", "tiny-llama"))
+    again = "run `python -m lander_lite.reproduction.scorecard`"
+    stored = (bloom / "scorecard.json").read_text(encoding="utf-8")
+    assert as_json(scorecard(bloom, llama)) == stored, again
 
 
 def test_the_readme_is_short_and_has_eight_claims(written):

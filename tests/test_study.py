@@ -21,7 +21,7 @@ from lander_lite.reproduction.methods import METHODS, TRANSFER, TUNED, scattered
 from lander_lite.reproduction.results import by_setting, load_hypotheses, load_results, summary
 from lander_lite.reproduction.runs import run
 from lander_lite.reproduction.specs import GRID, KINDS, grid_specs, specs_of
-from lander_lite.reproduction.study import study
+from lander_lite.reproduction.study import missing, study
 
 MODULE, LAB = run.__globals__, Lab.translations.__globals__
 
@@ -430,6 +430,31 @@ def test_a_limit_of_hours_stops_between_runs_and_the_same_call_goes_on(config, t
         and len(list((tmp_path / "grid").glob("*.json"))) == 1
     )
     assert len(go(config, tmp_path, ["full", "zero-shot"], hours=1)) == 2
+
+
+def test_shards_share_a_study_and_all_of_it_is_there_after_two_passes(
+    config, tmp_path, capsys, monkeypatch
+):
+    methods, out, calls = (
+        ["zero-shot", "full", "layers"],
+        tmp_path / "shared",
+        trainings(monkeypatch),
+    )
+    one_pass = {"seeds": 2}
+    for part in (1, 2):
+        go(config, out, methods, shard=(part, 2), **one_pass)
+    assert "4 runs wait for learning rates that other shards try" in capsys.readouterr().out
+    left = missing(config, methods, ["main"], out, 2, [0.001, 0.01])
+    assert left and all(path.startswith("main/") for path in left)  # all trials are there
+    for part in (1, 2):
+        go(config, out, methods, shard=(part, 2), **one_pass)
+    assert missing(config, methods, ["main"], out, 2, [0.001, 0.01]) == []
+    assert len(calls) == 4 + 4  # no run twice
+    together = go(config, out, methods, **one_pass)
+    alone = go(config, tmp_path / "alone", methods, **one_pass)
+    assert len(calls) == 4 + 4 + 8 and not list(out.glob("shard*"))
+    for a, b in zip(together, alone, strict=True):
+        assert (a["method"], a["seed"], a["loss"]) == (b["method"], b["seed"], b["loss"])
 
 
 def test_jobs_side_by_side_give_the_same_results(config, tmp_path, monkeypatch):

@@ -85,13 +85,10 @@ class Difference:
         """The mean with its interval."""
         return with_interval(self.mean, *self.interval, f"+.{digits}f")
 
-    def part(
-        self, name: str | None = None, unit: str = "BLEU", margin: float | None = None
-    ) -> Part:
+    def part(self, name: str = "", unit: str = "BLEU", margin: float | None = None) -> Part:
         """ "A is better than B" as a condition of a claim (`verdicts`)."""
-        name, varies = name or f"better than {self.name}", "seeds"
-        if self.sentences:
-            varies = "seeds, and test sentences"
+        name = name or f"better than {self.name}"
+        varies = "seeds, and test sentences" if self.sentences else "seeds"
         return Part(name, self.mean, self.interval, len(self.values), varies, unit, 0.0, margin)
 
     def __str__(self) -> str:

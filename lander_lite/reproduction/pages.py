@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..config import PACKAGE, data_dir
 from ..io import write_text
-from .scorecard import Row, scorecard
+from .scorecard import Row, scorecard, verdict_lists
 from .tables import find_results, markdown_table, results_table
 
 README = PACKAGE.parent / "README.md"
@@ -49,7 +49,11 @@ def pages() -> dict[Path, str]:
     readme, results = (page.read_text(encoding="utf-8") for page in (README, RESULTS))
     return {
         README: with_block(readme, "verdicts", verdict_table(tiny, real)),
-        RESULTS: with_block(results, "results", results_table(find_results(folder))),
+        RESULTS: with_block(
+            with_block(results, "results", results_table(find_results(folder))),
+            "claims",
+            verdict_lists(tiny),
+        ),
     }
 
 

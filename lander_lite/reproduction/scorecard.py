@@ -1,8 +1,9 @@
 """Every claim of the papers beside what we measured. The verdicts follow from the result files by
 stated rules: verdicts.py, and the folder claims/.
 
-`python -m lander_lite.reproduction.scorecard FOLDER [SECOND FOLDER]` prints the table, and stores it
-as FOLDER/scorecard.json and the bootstrap comparisons beside the results.
+`python -m lander_lite.reproduction.scorecard FOLDER [SECOND FOLDER]` prints the table, stores it as
+FOLDER/scorecard.json, and the bootstrap comparisons beside the results. Without folders it reads
+data/results and writes the README's list of verdicts, too.
 """
 
 from __future__ import annotations
@@ -123,12 +124,22 @@ def _together(row: Row) -> str:
 def counted(rows: Sequence[Row]) -> str:
     """How many claims have each verdict, as a sentence, and how many keep it."""
     counts = {x: sum(row.verdict == x for row in rows) for x in VERDICTS}
-    kept = [
-        row.verdict for row in rows if row.parts and row.corrected == row.verdict != CANNOT_TELL
-    ]
+    kept = [row.corrected for row in rows]
     numbers = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     left = " and ".join(f"{kept.count(x)} {x}" for x in VERDICTS[:2])
     return f"Of {len(rows)} claims: {numbers}. With all of them judged together, {left} remain."
+
+
+def verdict_lists(rows: Sequence[Row]) -> str:
+    """Markdown for the page of results: the counts, then the claims by verdict; † where Holm leaves it."""
+    lines = [counted(rows), ""]
+    for verdict in VERDICTS:
+        found = [row for row in rows if row.verdict == verdict]
+        stars = ["†" * (row.corrected == verdict != CANNOT_TELL) for row in found]
+        names = "; ".join(f"{row.id}{star} {row.claim}" for row, star in zip(found, stars))
+        if names:
+            lines.append(f"- **{verdict}**: {names}.")
+    return "\n".join(lines) + "\n"
 
 
 def as_json(rows: Sequence[Row]) -> str:

@@ -232,6 +232,11 @@ class Spec:
         return f"{self.kind}/{name}.json"
 
     @property
+    def wants_rate(self) -> bool:
+        """It is trained at the learning rate that trials choose."""
+        return self.rate is None and METHODS[self.method].build is not None
+
+    @property
     def grid(self) -> str:
         """The kind of trials that choose this run's learning rate."""
         return self.definition.grid

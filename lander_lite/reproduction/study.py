@@ -5,6 +5,9 @@ A study is a list of `Spec`s (specs.py); each becomes one JSON in `output_dir`/k
 goes on where it stopped: finished runs are files, an unfinished one has a checkpoint. Learning
 rates are chosen on a slice of valid, never on test, by joint training; every other kind uses a
 method's joint rate, unless it sweeps rates or trains on plain text, which has a grid of its own.
+
+Several machines of one kind can share a study, as shards (1, n) … (n, n) of one folder. Each does
+every n-th trial, then every n-th run whose trials are there. So a job array goes through twice.
 """
 
 from __future__ import annotations
@@ -17,9 +20,8 @@ from pathlib import Path
 
 from ..config import LanderConfig
 from ..folders import in_use
-from .analyses import analyse
+from .analyses import ANALYSES, analyse
 from .lab import Lab
-from .methods import METHODS
 from .results import read_result
 from .specs import GRID, TRIALS, Spec, grid_specs, specs_of
 from .tables import study_table
@@ -42,9 +44,13 @@ def study(
     resume: bool = True,
     jobs: int = 1,
     hours: float | None = None,
+    shard: tuple[int, int] | None = None,
 ) -> list[dict]:
     """Run `kinds` of studies for `methods` (None: each kind's own); returns the results, without
     those of the grid.
+
+    shard: (part, of) does this part alone and returns what is there by then; not while another call
+    without a shard is at work in the folder.
 
     jobs: processes side by side, which share the CPU's threads. hours: no run starts after so many;
     the same call goes on from there. Prints the estimated hours first, then a line per finished run
@@ -53,23 +59,62 @@ def study(
     "diverged", and the study goes on. The kind "analysis" comes last, and its results are files
     only (`analyses.analyse`)."""
     specs = specs_of(kinds, methods, seeds, config)
-    without_rate = [spec for spec in specs if spec.rate is None and METHODS[spec.method].build]
-    needed = list(dict.fromkeys((spec.grid, spec.method) for spec in without_rate))
+    if shard and not resume:
+        raise ValueError("a shard needs --resume: its second pass reads what the first has made")
+    needed = list(dict.fromkeys((spec.grid, spec.method) for spec in specs if spec.wants_rate))
     sentences = {"grid": valid_sentences, "test": test_sentences}
     deadline = time.time() + 3600 * hours if hours else None
-    with in_use(output_dir):
+    part, of = shard or (1, 1)
+    with in_use(Path(output_dir, f"shard-{part}-of-{of}") if shard else output_dir):
         lab = Lab(config, Path(output_dir))  # writes the scores that every process reads
         with workers(lab, jobs) as perform_all:
             options = {"resume": resume, "deadline": deadline}
             do = partial(perform, lab=lab, sentences=sentences, perform_all=perform_all, **options)
             trial_specs = grid_specs(needed, grid)
-            trials = do(trial_specs, {}, later=specs)
-            if len(trials) < len(trial_specs):
+            mine, my_trials = specs[part - 1 :: of], trial_specs[part - 1 :: of]
+            trials = do(trial_specs, {}, mine=my_trials, later=mine)
+            if len(trials) < len(trial_specs) and not shard:
                 return []
-            results = do(specs, choose(needed, trials))
-        if {"analysis", "all"} & set(kinds) and not (deadline and time.time() > deadline):
+            tried = [name for name in needed if _all_tried(name, trial_specs, trials)]
+            ready = [x for x in specs if not x.wants_rate or (x.grid, x.method) in tried]
+            if left := len(specs) - len(ready):
+                print(f"{left} runs wait for learning rates that other shards try", flush=True)
+            results = do(ready, choose(tried, trials), mine=mine)
+        in_time = not (deadline and time.time() > deadline)
+        if {"analysis", "all"} & set(kinds) and part == 1 and in_time:
             analyse(lab)
         return results
+
+
+def _all_tried(name: tuple[str, str], specs: Sequence[Spec], trials: Sequence[dict]) -> bool:
+    """All trials of one (kind, method) are there."""
+    wanted = sum((spec.kind, spec.method) == name for spec in specs)
+    return wanted == sum((trial["kind"], trial["method"]) == name for trial in trials)
+
+
+def missing(
+    config: LanderConfig,
+    methods: Sequence[str] | None,
+    kinds: Sequence[str],
+    folder,
+    seeds: int = 3,
+    grid: Sequence[float] = GRID,
+) -> list[str]:
+    """The files of a study that are not in the folder yet."""
+    specs = specs_of(kinds, methods, seeds, config)
+    needed = dict.fromkeys((spec.grid, spec.method) for spec in specs if spec.wants_rate)
+    paths = [spec.path for spec in (*grid_specs([*needed], grid), *specs)]
+    if {"analysis", "all"} & set(kinds):
+        paths += [f"analysis/{name}.json" for name in ANALYSES]
+    return [path for path in paths if not Path(folder, path).is_file()]
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """(3, 8) of "3/8". ValueError for anything else."""
+    part, _, of = text.partition("/")
+    if not (part.isdecimal() and of.isdecimal() and 1 <= int(part) <= int(of)):
+        raise ValueError(f"--shard {text}: write which of how many, such as 3/8 (from 1 to 8)")
+    return int(part), int(of)
 
 
 def choose(
@@ -108,13 +153,14 @@ def perform(
     perform_all,
     resume: bool,
     deadline: float | None,
+    mine: Sequence[Spec],
     later: Sequence[Spec] = (),
 ) -> list[dict]:
-    """The results of `specs`, in order; those with a file are read, the others are run until the
-    deadline. later: runs that come afterwards, for the time left."""
+    """The results of `specs`, in order; those with a file are read, those of `mine` that have
+    none are run until the deadline. later: runs that come afterwards, for the time left."""
     done = [spec for spec in specs if resume and (lab.folder / spec.path).is_file()]
     results = {spec: read_result(lab.folder / spec.path, lab, spec) for spec in done}
-    waiting = [spec for spec in specs if spec not in results]
+    waiting = [spec for spec in specs if spec in mine and spec not in results]
     start = time.time()
     total = left = sum(spec.seconds(lab.config) for spec in (*waiting, *later))
     if waiting:
@@ -133,8 +179,8 @@ def perform(
         )
         if deadline and time.time() > deadline:
             break
-    if missing := len(specs) - len(results):
-        remark = f"with {missing} runs to do; the same command goes on"
+    if left := sum(spec not in results for spec in waiting):
+        remark = f"with {left} runs to do; the same command goes on"
         print(f"stopped at the limit of hours, {remark}", flush=True)
     return [results[spec] for spec in specs if spec in results]
 
@@ -146,15 +192,27 @@ def study_step(config: LanderConfig, options) -> None:
     if options.fast:
         config.finetune.updates = FAST_UPDATES
     folder = Path(options.output_dir or f"runs/study/{config.profile}{'-fast' * options.fast}")
+    methods, kinds = options.methods and options.methods.split(","), options.kinds.split(",")
+    shard = read_shard(options.shard) if options.shard else None
+    size = FAST if options.fast else {"seeds": options.seeds}
+    if options.collect:
+        wanted = {name: size[name] for name in ("seeds", "grid") if name in size}
+        if left := missing(config, methods, kinds, folder, **wanted):
+            raise ValueError(
+                f"{folder} lacks {len(left)} results, such as {', '.join(left[:3])}: run the "
+                f"shards again, they go on; if a shard's machine is gone, run without --shard"
+            )
+        shard = None
     results = study(
         config,
-        options.methods and options.methods.split(","),
-        kinds=options.kinds.split(","),
+        methods,
+        kinds=kinds,
         output_dir=folder,
-        resume=options.resume,
+        resume=options.resume or options.collect,
         jobs=options.jobs,
         hours=options.hours,
-        **(FAST if options.fast else {"seeds": options.seeds}),
+        shard=shard,
+        **size,
     )
     print(study_table([result for result in results if result["kind"] == "main"]))
     print(f"results: {folder}")

@@ -120,10 +120,8 @@ def _t(n: int) -> float:
 
 def interval_part(name: str, found: dict, unit: str = "", **options) -> Part:
     """A part from an analysis's {"mean", "low", "high", "n"}; options: of `Part`."""
-    options = {"varies": "blocks of sentences"} | options
-    return Part(
-        name, found["mean"], (found["low"], found["high"]), found["n"], unit=unit, **options
-    )
+    options = {"varies": "blocks of sentences", "unit": unit} | options
+    return Part(name, found["mean"], (found["low"], found["high"]), found["n"], **options)
 
 
 def share_part(name: str, hits: int, n: int, varies: str, bound: float = 0.5) -> Part:
