@@ -3,7 +3,7 @@ stated rules: verdicts.py, and the folder claims/.
 
 `python -m lander_lite.reproduction.scorecard FOLDER [SECOND FOLDER]` prints the table, stores it as
 FOLDER/scorecard.json, and the bootstrap comparisons beside the results. Without folders it reads
-data/results and writes the README's list of verdicts, too.
+those of data/results; then `python -m lander_lite.reproduction.pages` writes the pages again.
 """
 
 from __future__ import annotations
