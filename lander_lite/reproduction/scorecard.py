@@ -131,7 +131,7 @@ def counted(rows: Sequence[Row]) -> str:
 
 
 def verdict_lists(rows: Sequence[Row]) -> str:
-    """Markdown for the page of results: the counts, then the claims by verdict; † where Holm leaves it."""
+    """Markdown: the counts, then the claims by verdict; † where Holm leaves it."""
     lines = [counted(rows), ""]
     for verdict in VERDICTS:
         found = [row for row in rows if row.verdict == verdict]
