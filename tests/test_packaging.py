@@ -24,6 +24,7 @@ from lander_lite.course.setup import repository, setup_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PAGES = sorted((ROOT / "notebooks").glob("*.md"))
 MODULES = sorted((ROOT / "lander_lite").rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 MOST_BYTES = 300 * 1024
@@ -315,6 +316,27 @@ def test_notebook_is_saved_executed_clean_and_small(path):
     assert not re.search(r"/home/|/Users/|/root/|/tmp/", path.read_text(encoding="utf-8")), (
         "a path of one machine is in this notebook"
     )
+
+
+def anchor(heading):
+    """GitHub's address of a heading."""
+    return re.sub(r"[^\w -]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS], ids=lambda path: path.name)
+def test_links_within_the_course_lead_somewhere(path):
+    text = path.read_text(encoding="utf-8")
+    if path in NOTEBOOKS:
+        cells = [cell for cell in load(path)["cells"] if cell["cell_type"] == "markdown"]
+        text = "\n".join("".join(cell["source"]) for cell in cells)
+    links = re.findall(r"\]\((?!http)([^)#\s]*)(?:#([^)\s]*))?\)", text)
+    assert links
+    for name, part in links:
+        target = path.parent / name if name else path
+        assert target.exists(), name
+        if part:
+            headings = re.findall(r"^#+ (.*)", target.read_text(encoding="utf-8"), flags=re.M)
+            assert part in map(anchor, headings), f"{name}#{part}"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
