@@ -262,11 +262,11 @@ def test_without_the_package_the_setup_cell_takes_a_wheel_or_the_repository(
         exec(code, variables)
 
 
-# as in Colab: a kernel without the package, which has the module google.colab
+# as in Colab: a kernel that has google.colab and does not find the clone
 COLAB = """
-import sys, types
+import sys
 sys.meta_path = [x for x in sys.meta_path if not getattr(x, "__module__", "").startswith("__edit")]
-sys.modules["google.colab"] = types.ModuleType("google.colab")
+import google.colab
 """
 
 
@@ -276,6 +276,8 @@ def test_lesson_00_runs_with_nothing_but_the_wheel_beside_it(wheel, tmp_path):
     target, stub = tmp_path / "installed", tmp_path / "stub"
     for folder in (target, stub):
         folder.mkdir()
+    (stub / "google" / "colab").mkdir(parents=True)
+    (stub / "google" / "colab" / "__init__.py").touch()
     (stub / "sitecustomize.py").write_text(COLAB)
     for path in (lesson, wheel):
         shutil.copy(path, tmp_path)
