@@ -34,15 +34,6 @@ def test_the_readme_is_short_and_has_eight_claims(written):
     assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == list(EIGHT)
 
 
-def test_links_of_the_pages_lead_somewhere():
-    import re
-
-    for page in (README, *(PACKAGE.parent / "notebooks").glob("*.md")):
-        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
-            if "://" not in link:
-                assert (page.parent / link).exists(), f"{page.name}: {link}"
-
-
 def test_a_changed_result_changes_the_block():
     results = find_results(data_dir() / "results")
     changed = [
