@@ -3,7 +3,7 @@ say."""
 
 import pytest
 
-from lander_lite.config import PACKAGE, data_dir
+from lander_lite.config import data_dir
 from lander_lite.reproduction.pages import EIGHT, README, pages, with_block
 from lander_lite.reproduction.scorecard import as_json, scorecard
 from lander_lite.reproduction.tables import find_results, results_table
