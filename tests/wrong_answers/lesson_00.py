@@ -28,6 +28,11 @@ def unclipped(outputs, references, n):
     return found / total
 
 
+def matches(outputs, references, n):
+    pairs = zip(outputs, references)
+    return sum((count(out, n) & count(ref, n)).total() for out, ref in pairs)
+
+
 def sentence_average(outputs, references, n):
     shares = []
     for output, reference in zip(outputs, references):
@@ -42,8 +47,7 @@ def sets(outputs, references, n):
 
 
 def recall(outputs, references, n):
-    pairs = [(count(out, n), count(ref, n)) for out, ref in zip(outputs, references)]
-    return sum((out & ref).total() for out, ref in pairs) / sum(ref.total() for _, ref in pairs)
+    return matches(outputs, references, n) / sum(count(ref, n).total() for ref in references)
 
 
 def resampled(score, n, rng, resamples=1000, size=None):
@@ -96,8 +100,10 @@ WRONG = {
         "average over sentences": sentence_average,
         "recall": recall,
         "each different n-gram": sets,
-        "these are the matches": lambda *x: 10 * recall(*x) * 1.2 if x[2] == 1 else 0,
-        "n is not used": lambda outputs, references, n: 1 - 4 / 9,
+        "these are the matches": matches,
+        "n is not used": lambda outputs, references, n: (
+            matches(outputs, references, 1) / sum(map(len, outputs))
+        ),
     },
     "00.4": {
         "without replacement": lambda score, n, rng: np.percentile(

@@ -118,7 +118,7 @@ def clipped_precision(outputs: Words, references: Words, n: int) -> float:
 @exercise("00.3", level=2, minutes=12, own=clipped_precision)
 def check_00_3_precision(answer) -> str:
     """answer(outputs, references, n) -> BLEU's p_n, as `clipped_precision` gives it."""
-    outputs = ["the the the cat sat on mats".split(), "a dog".split()]
+    outputs = ["the the the cat sat on mats".split(), "a small dog runs".split()]
     references = ["the cat sat on the mat today yes".split(), "a big dog runs".split()]
     cases = [
         ((outputs, references, 1), "p_1 is not right yet"),
