@@ -72,8 +72,8 @@ def _few_layers(study, second):
     to_random = minus("random layers", scores[few], values(few, "random"))
     effect = min(UNITS["BLEU"].margin, FIG_10[4] - FIG_10[30])
     return Finding(
-        f"best k = {max(means, key=means.get)} of {n}; the best k up to {n // 2}, {few}, minus the "
-        f"best above, {to_many}, and minus all, {to_all}",
+        f"best k = {max(means, key=means.get)} of {n}; k = {few}, the best up to {n // 2}, minus "
+        f"{to_many} (the best above) and minus all {to_all}",
         [
             to_many.part("better than each larger k", margin=effect),
             to_all.part("better than all layers", margin=effect),
