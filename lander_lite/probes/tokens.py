@@ -66,15 +66,19 @@ def token_means(
     sentences: Sequence[str],
     layer: int,
     neurons: Sequence[int] | Tensor,
+    tokens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Mean |h| of chosen neurons at every token of the vocabulary (0 where it does not occur), and
-    how often it occurs: float64 [vocabulary, neuron], [vocabulary]. Errors as `token_readings`."""
+    how often it occurs: float64 [vocabulary, neuron], [vocabulary]; or at `tokens` alone: sorted
+    ids, with all that occur (a large vocabulary needs much memory). Errors as `token_readings`."""
+    tokens = torch.arange(len(tokenizer)) if tokens is None else tokens
     neurons = torch.as_tensor(neurons).long()
-    sums = torch.zeros(len(tokenizer), len(neurons)).double()
-    counts = torch.zeros(len(tokenizer)).double()
+    sums = torch.zeros(len(tokens), len(neurons)).double()
+    counts = torch.zeros(len(tokens)).double()
     for _, ids, h, _ in token_readings(model, tokenizer, sentences, [layer], gradients=False):
-        sums.index_add_(0, ids, h[0][:, neurons].double())
-        counts += ids.bincount(minlength=len(counts))
+        rows = torch.searchsorted(tokens, ids)
+        sums.index_add_(0, rows, h[0][:, neurons].double())
+        counts += rows.bincount(minlength=len(counts))
     return sums / counts.clamp(min=1)[:, None], counts
 
 

@@ -88,36 +88,6 @@ def check_02_double_shift(answer):
 
 
 @hinted(
-    "the general and the two languages' sets are disjoint; divide their sizes by d_ff times the "
-    "blocks."
-)
-def check_03_trainable_share(answer, sets, pair: str) -> None:
-    """answer: the share of all feed-forward neurons in the selected blocks that a batch of this
-    pair may train. sets: NeuronSets."""
-    total, answer = sets.d_ff * len(sets.layers), float(answer)
-    specific = sum(len(indices) for indices in sets.pair(pair).values()) / total
-    general = sum(len(indices) for indices in sets.general.values()) / total
-    right = general + specific
-    expect(
-        answer <= 1,
-        f"a share is at most 1, you gave {answer}: divide by d_ff times the number of blocks",
-    )
-    expect(
-        abs(answer - specific) > 1e-6,
-        "these are the specific neurons alone: the general ones are trained too",
-    )
-    expect(
-        abs(answer - general) > 1e-6,
-        "these are the general neurons alone: add the sets of both languages",
-    )
-    expect(abs(answer - right) < 1e-6, f"expected {right:.4f}, you gave {answer:.4f}")
-    print(
-        f"Correct: {pair} trains {answer:.1%} of the neurons in these blocks. The other "
-        f"languages' {1 - answer:.1%} stay as they are."
-    )
-
-
-@hinted(
     "average the two languages' scores and sum them over each set; as printed, N is the specific "
     "set."
 )
