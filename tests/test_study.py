@@ -15,7 +15,12 @@ from lander_lite.config import LanderConfig, data_dir
 from lander_lite.layers import detect_layers
 from lander_lite.neurons import categorize
 from lander_lite.reproduction import specs as kinds
-from lander_lite.reproduction.baselines import count_trainable, drawn_layers, random_layers
+from lander_lite.reproduction.baselines import (
+    count_trainable,
+    drawn_layers,
+    in_float32,
+    random_layers,
+)
 from lander_lite.reproduction.lab import Lab, corpus_hash
 from lander_lite.reproduction.methods import METHODS, TRANSFER, TUNED, scattered
 from lander_lite.reproduction.results import by_setting, load_hypotheses, load_results, summary
@@ -405,7 +410,7 @@ def test_a_model_in_half_precision_trains_in_float32_and_is_measured_as_the_base
     assert tried["full"] == [9e-6, 3e-5, 9e-5] and tried["layers"] == [3e-5, 1e-4, 3e-4]
     lab = Lab(config, tmp_path)
     for name in ("full", "layers"):
-        model = METHODS[name].build(lab.fresh(), lab, lab.sets(), 0)
+        model = in_float32(METHODS[name].build(lab.fresh(), lab, lab.sets(), 0))
         assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
 
 

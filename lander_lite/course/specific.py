@@ -345,7 +345,11 @@ def class_pictures(kinds: Mapping[str, Kinds], languages: Sequence[str], positio
     for ax, (what, kind) in zip(axes[0], kinds.items()):
         random = kind.random.mean(dim=0)
         spread = [random - kind.random.min(0).values, kind.random.max(0).values - random]
-        bars = {"specific": kind.specific.mean(0), "general": kind.general.mean(0), "random": random}
+        bars = {
+            "specific": kind.specific.mean(0),
+            "general": kind.general.mean(0),
+            "random": random,
+        }
         for place, (name, values) in enumerate(bars.items()):
             lines = spread if name == "random" else None
             ax.bar([i + 0.27 * place for i in range(4)], values, 0.27, yerr=lines, label=name)

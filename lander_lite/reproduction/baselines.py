@@ -27,7 +27,14 @@ def _train_only(model: nn.Module, parameters: Iterable[nn.Parameter]) -> nn.Modu
         p.requires_grad_(False)
     for p in parameters:
         p.requires_grad_(True)
-        if p.dtype in (torch.bfloat16, torch.float16):  # which rounds small updates away
+    return model
+
+
+def in_float32(model: nn.Module) -> nn.Module:
+    """The model with what trains in float32: half precision rounds small updates away. The forward
+    pass then needs autocast (finetune.mixed_precision)."""
+    for p in model.parameters():
+        if p.requires_grad and p.dtype in (torch.bfloat16, torch.float16):
             p.data = p.data.float()
     return model
 

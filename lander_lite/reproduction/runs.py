@@ -24,7 +24,7 @@ from ..probes.mechanics import alignment, weight_change
 from ..prompts import pair_rows
 from ..training.kl import kl_texts
 from ..training.loop import finetune
-from .baselines import count_trainable
+from .baselines import count_trainable, in_float32
 from .lab import Lab
 from .methods import METHODS
 from .results import settings_of
@@ -105,7 +105,7 @@ def _tuned(lab: Lab, spec: Spec, sets: NeuronSets, rate: float) -> Made:
     config, method, kind = lab.config, METHODS[spec.method], spec.definition
     stages, updates, points = spec.stages(config), spec.updates(config), spec.curve_points(config)
     torch.manual_seed(spec.seed)
-    made = Made(method.build(lab.fresh(), lab, sets, spec.seed))
+    made = Made(in_float32(method.build(lab.fresh(), lab, sets, spec.seed)))
     made.details["trainable"] = count_trainable(made.model)
     settings = replace(
         config.finetune,
