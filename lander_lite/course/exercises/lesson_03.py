@@ -142,7 +142,7 @@ def check_03_3_agreement(answer) -> str:
         "divided by one half's neurons alone: those of either half stand below the line": (
             lambda one, two: matches(one, two) / sum(map(len, one.values()))
         ),
-        "the sizes are added up, so that shared neurons count twice below the line: take the union": (
+        "the sizes are added up: shared neurons count twice below the line; take the union": (
             lambda one, two: matches(one, two) / sum(len(one[x]) + len(two[x]) for x in one)
         ),
         "this is how much they differ: J is 1 where the halves agree": (
