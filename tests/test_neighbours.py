@@ -2,7 +2,6 @@
 by calibration text."""
 
 import json
-import math
 
 import pytest
 import torch
@@ -10,7 +9,6 @@ from lander_helpers import state
 from test_study import LAB, MODULE, config, go, short_outputs, trainings  # noqa: F401 (fixtures)
 
 from lander_lite.blocks import fingerprint
-from lander_lite.course.exercises import check_07_entropy, check_08_removed
 from lander_lite.neurons import NeuronSets
 from lander_lite.reproduction import specs as kinds
 from lander_lite.reproduction.lab import Lab
@@ -153,48 +151,3 @@ def test_neighbours_are_parts_of_all_and_have_every_method():
     named = {spec.method for spec in specs}
     assert named == set(METHODS)
     assert {spec.kind for spec in specs} == set(kinds.KINDS)
-
-
-# ---------------------------------------------------------------- exercises
-def entropy(p):
-    return -sum(x / sum(p) * math.log(x / sum(p)) for x in p if x)
-
-
-def removed(scores, n, m):
-    return sorted(
-        i
-        for start in range(0, len(scores), m)
-        for i in sorted(range(start, start + m), key=lambda i: scores[i])[:n]
-    )
-
-
-@pytest.mark.parametrize(
-    "check, right, wrong",
-    [
-        (
-            check_07_entropy,
-            entropy,
-            [lambda p: -sum(x * math.log(x) for x in p if x), lambda p: entropy(p) / math.log(2)],
-        ),
-        (
-            check_08_removed,
-            removed,
-            [
-                lambda s, n, m: sorted(range(len(s)), key=lambda i: s[i])[
-                    : n * len(s) // m
-                ],  # over the whole row
-                lambda s, n, m: removed([-x for x in s], n, m),
-            ],
-        ),
-    ],
-)  # the highest
-def test_exercises_take_the_right_answer_only(check, right, wrong, capsys):
-    check(None)
-    check(right)
-    assert [line.split(":")[0].split(".")[0] for line in capsys.readouterr().out.splitlines()] == [
-        "Not answered yet",
-        "Correct",
-    ]
-    for answer in wrong:
-        with pytest.raises(AssertionError, match="expected"):
-            check(answer)

@@ -174,29 +174,6 @@ def check_06_loss_at_gain(answer) -> None:
     print("Correct: two methods can now be compared where both have learned the same.")
 
 
-@hinted("divide by the sum first, so that the shares add up to 1; then -sum of share * ln(share).")
-def check_07_entropy(answer) -> None:
-    """answer(p) -> LAPE of one neuron in nats. p: list of activation probabilities, one per
-    language."""
-    two = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
-    equal = "equally active in four languages: ln 4, the largest possible"
-    one = "active in one language only: 0; and 0 · ln 0 counts as 0"
-    shares = "p need not add up to 1: divide by the sum before the logarithm"
-    cases = [
-        ([0.2, 0.2, 0.2, 0.2], math.log(4), equal),
-        ([0.3, 0.0, 0.0], 0.0, one),
-        ([0.9, 0.9], math.log(2), shares),
-        ([0.6, 0.2], two, "shares .75 and .25, natural logarithm"),
-    ]
-    for p, expected, why in cases:
-        given = float(answer(p))
-        expect(
-            abs(given - expected) < 1e-6,
-            f"p = {p}: expected {expected:.4f}, you gave {given:.4f}; {why}",
-        )
-    print("Correct: low for a neuron that few languages use.")
-
-
 @hinted(
     "walk through the row in steps of m, sort each group's positions by score, and take the first "
     "n."

@@ -1,0 +1,76 @@
+"""course/studies.py: what the tables of lessons 06 to 08 say of stored runs."""
+
+import numpy as np
+
+from lander_lite.course import studies
+from lander_lite.reproduction import forgetting
+
+
+def run(method, seed, gain, lost):
+    """A stored run of the kind "forgetting": en-de trained, BLEU lost on de-en."""
+    base = {"en-de": 10.0, "de-en": 20.0}
+    half = {"en-de": 10 + gain / 2, "de-en": 20 - lost / 2}
+    end = {"en-de": 10 + gain, "de-en": 20 - lost}
+    same = {"perplexity": {"en": 10.0}, "facts": {"en": 0.5}}
+    return {
+        "method": method,
+        "seed": seed,
+        "train_pairs": [["en-de"]],
+        "curve": [{"bleu": base, **same}, {"bleu": half, **same}],
+        "pairs": {pair: {"bleu": value} for pair, value in end.items()},
+        **same,
+    }
+
+
+RUNS = [run("zero-shot", 0, 0, 0)]
+RUNS += [run("ours", seed, 10, 2 + seed / 10) for seed in range(3)]
+RUNS += [run("rival", seed, 20, 8 + seed / 10) for seed in range(3)]
+BASE = forgetting.base_point(RUNS)
+CHANGES = {
+    method: {
+        seed: forgetting.change(forgetting.final_point(one), BASE, ["en-de"])
+        for seed, one in forgetting.seeds(RUNS, method).items()
+    }
+    for method in ("ours", "rival")
+}
+
+
+def test_a_rival_is_compared_after_equal_updates_and_at_equal_gain():
+    table = studies.equal_gain_table(RUNS, CHANGES, "ours")
+    assert [row[0] for row in table.rows] == ["rival"] and len(table.columns) == 8
+    _, gain, updates, equal, *_ = table.rows[0]
+    assert gain == "+20.0 ± 0.0" and updates.startswith("+6.0") and equal.startswith("+1.9")
+    verdicts = studies.equal_gain_verdicts(RUNS, CHANGES, ["rival"], "ours").rows[0]
+    assert verdicts == ["rival", "more", "more", "more", *["unclear"] * 4]
+    rows = studies.control_table(RUNS, CHANGES, "rival", "ours").rows
+    assert [row[-1] for row in rows[:2]] == ["more", "more"] and rows[0][2] == "–"
+
+
+def test_differences_are_clear_where_the_interval_leaves_zero_out():
+    theirs = {seed: {"gain": 5.0} for seed in range(3)}
+    ours = {0: {"gain": 7.0}, 1: {"gain": 7.1}, 2: {"gain": 7.2}}
+    mixed = {0: {"gain": 9.0}, 1: {"gain": 5.0}, 2: {"gain": 7.1}, 3: {"gain": 0.0}}
+    rows = studies.difference_table(ours, {"a": theirs, "b": mixed}, {"gain": "BLEU"}).rows
+    assert rows[0] == ["a", "+2.1 ± 0.2, clear"] and "clear" not in rows[1][1]
+    assert studies.seed_table({"a": [*ours.values()]}, {"gain": "BLEU"}).rows[0][1] == "+7.1 ± 0.2"
+
+
+def test_a_matrix_is_told_by_its_diagonal_and_the_rest():
+    pairs = ["en-de", "en-fr", "de-en"]
+    matrix = np.array([[[9.0, 1, -2], [1, 9, -2], [-2, -2, 9]]])
+    row = studies.transfer_table({"full": matrix}, pairs).rows[0]
+    assert row == ["full", "+9.0", "-1.0", "+1.0", "-2.0", "2 of 6"]
+    gap = np.concatenate([matrix, np.full((1, 3, 3), np.nan)])
+    assert studies.complete(gap).shape == (1, 3, 3)
+    only_into = studies.transfer_table({"paper": matrix[:, :2, :2]}, pairs[:2]).rows[0]
+    assert only_into == ["paper", "+9.0", "+1.0", "+1.0", "", "2 of 2"]
+
+
+def test_sparsities_are_columns():
+    points = [
+        {"method": method, "settings": {"sparsity": sparsity}, "x": value}
+        for method, sparsity, value in (("a", 0.5, 1), ("a", 0.1, 2), ("b", 0.1, 3), ("b", 0.5, 4))
+    ]
+    table = studies.sparsity_table(points, ["b", "a"], lambda point: point["x"])
+    assert table.columns == ["method", "10%", "50%"]
+    assert table.rows == [["b", "3.0", "4.0"], ["a", "2.0", "1.0"]]
