@@ -133,6 +133,15 @@ def table(study: Study) -> Table:
     return Table([*columns, "plain text"], rows)
 
 
+def seeds(study: Study) -> dict[str, int]:
+    """{method: how many training seeds are stored}, of those that are trained."""
+    counted: dict[str, int] = {}
+    for run in study.runs(KIND):
+        if run.get("trainable"):
+            counted[run["method"]] = counted.get(run["method"], 0) + 1
+    return counted
+
+
 def shown(values: Sequence[float], form: str) -> str:
     """A mean over seeds, with its interval from three on."""
     return (
