@@ -87,37 +87,6 @@ def check_02_double_shift(answer):
     return answer
 
 
-@hinted(
-    "average the two languages' scores and sum them over each set; as printed, N is the specific "
-    "set."
-)
-def check_04_printed_weight(answer, sets, pair: str, layer: int) -> None:
-    """answer: the factor on the general path's input for this pair and block, by the equation as
-    printed. sets: NeuronSets."""
-    phi = sum(sets.awareness[language][layer] for language in pair.split("-")) / 2
-    general = phi[sets.general[layer]].sum().item()
-    specific = phi[sets.pair(pair)[layer]].sum().item()
-    every = sum(phi[indices[layer]].sum().item() for indices in sets.specific.values())
-    answer, expected = float(answer), specific / (general + specific)
-    expect(
-        abs(answer - (1 - expected)) > 1e-3,
-        "this is the un-swapped share: as printed, the sum over specific neurons stands on top",
-    )
-    expect(
-        abs(answer - every / (general + every)) > 1e-3,
-        "only the specific neurons of the pair's two languages count, not all languages'",
-    )
-    expect(
-        abs(answer - expected) < 1e-3,
-        f"expected {expected:.4f}, you gave {answer:.4f}: are the scores averaged over both "
-        f"languages?",
-    )
-    print(
-        f"Correct: as printed, {pair} multiplies the input of the general path in block {layer} "
-        f"by {answer:.3f}."
-    )
-
-
 @hinted("len(sets.general[layer]), len(sets.specific[language][layer]); sum over sets.layers.")
 def check_05_trained_scalars(answer, sets, per_neuron: int, total: int) -> None:
     """answer(sets, pair, per_neuron) -> scalars that one update of this pair trains. total: trained
