@@ -87,30 +87,6 @@ def check_02_double_shift(answer):
     return answer
 
 
-@hinted("len(sets.general[layer]), len(sets.specific[language][layer]); sum over sets.layers.")
-def check_05_trained_scalars(answer, sets, per_neuron: int, total: int) -> None:
-    """answer(sets, pair, per_neuron) -> scalars that one update of this pair trains. total: trained
-    scalars over all pairs."""
-    general = sum(len(sets.general[layer]) for layer in sets.layers) * per_neuron
-    for pair in ("en-de", "ar-en", "en-zh"):
-        expected = sum(len(neurons) for neurons in sets.trainable(pair).values()) * per_neuron
-        given = answer(sets, pair, per_neuron)
-        if given == expected:
-            continue
-        expect(
-            given != general,
-            f"{pair}: these are the general neurons alone; add those of the source and of the "
-            f"target language",
-        )
-        expect(
-            given != total,
-            f"{pair}: these are the neurons of every language; only the two of the pair train",
-        )
-        message = f"{pair}: expected {expected:,}, you gave {given}."
-        raise AssertionError(f"{message} Did you sum over all layers?")
-    print("Correct: general, source and target neurons, over all selected layers.")
-
-
 @hinted(
     "find the first point whose gain is at least `gain`. The answer lies between it and the one "
     "before."

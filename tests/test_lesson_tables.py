@@ -1,0 +1,104 @@
+"""course/specific, routers, tuning: what lessons 03 to 05 count and compare beside the module."""
+
+import json
+from copy import deepcopy
+
+import pytest
+import torch
+
+from lander_lite import NeuronSets
+from lander_lite.blocks import feed_forwards
+from lander_lite.course import routers, specific, tuning
+from lander_lite.probes.tokens import token_means, top_tokens
+from lander_lite.prompts import texts
+
+SETS = NeuronSets(
+    [1, 2],
+    ["en", "de"],
+    {1: range(40), 2: range(44)},
+    {"en": {1: [40, 41], 2: [45]}, "de": {1: [43], 2: [44, 46, 47]}},
+    d_ff=48,
+)
+
+
+# ---------------------------------------------------------------- lesson 03
+def test_owned_neurons_and_sizes():
+    assert specific.owned(SETS)["en"] == {(1, 40), (1, 41), (2, 45)}
+    assert specific.sizes(SETS) == [3, 4]
+    assert specific.specific_of(SETS, 2).tolist() == [45, 44, 46, 47]
+
+
+def test_tokens_that_occur_have_the_means_of_the_whole_vocabulary(model, tokenizer, corpus):
+    sentences, d_ff = texts(corpus, "en"), feed_forwards(model)[0].d_ff
+    ids = specific.occurring(tokenizer, sentences)
+    whole = token_means(model, tokenizer, sentences, 1, range(d_ff))
+    some = token_means(model, tokenizer, sentences, 1, range(d_ff), ids)
+    assert len(ids) < len(whole[1]) and whole[1].sum() == some[1].sum()
+    for all_tokens, occurring in zip(whole, some):
+        assert torch.equal(all_tokens[ids], occurring)
+    table = specific.token_table(model, tokenizer, {"en": sentences}, 1, d_ff)
+    best = top_tokens(model, tokenizer, sentences, 1, [3], n=8)[3]
+    assert table.ids[table.top(3)].tolist() == [token for token, _, _ in best]
+
+
+def test_top_tokens_of_the_own_language(model, tokenizer, corpus):
+    both = {language: texts(corpus, language) for language in ("en", "de")}
+    table = specific.token_table(model, tokenizer, both, 2, feed_forwards(model)[0].d_ff)
+    assert 0 <= table.own_share(SETS) <= 1 and table.same_token(SETS) > 0
+    everywhere = {x: torch.ones_like(counts) for x, counts in table.counts.items()}
+    table.counts = {x: 3 * counts for x, counts in everywhere.items()}
+    assert table.own_share(SETS) == 1  # all tokens stand in both texts
+    table.means = {"en": table.means["en"], "de": table.means["en"]}
+    assert table.same_token(SETS) == pytest.approx(1)
+
+
+# ---------------------------------------------------------------- lesson 04
+def test_the_error_of_a_factor():
+    x = torch.tensor([1.0, -2.0])
+    assert routers.relative_error(lambda x: 3 * x, x, 0.25) == pytest.approx(0.75)
+    assert routers.relative_error(torch.relu, x, 1.0) == 0
+
+
+# ---------------------------------------------------------------- lesson 05
+def test_what_moved_is_found_by_layer_kind_and_neuron(model):
+    tuned = deepcopy(model)
+    view, d_ff = feed_forwards(tuned)[2], feed_forwards(tuned)[2].d_ff
+    with torch.no_grad():
+        view.up.weight[5, :3] += 1
+        view.down.weight[0, 7] += 1
+    moved = tuning.moved_scalars(model, tuned)
+    assert {place: n for place, (n, _) in moved.items() if n} == {
+        (2, "ffn up\nweight"): 3,
+        (2, "ffn down\nweight"): 1,
+    }
+    assert sum(every for _, every in moved.values()) == sum(p.numel() for p in model.parameters())
+    assert moved[2, "ffn up\nweight"][1] == d_ff * view.d_model
+    assert {kind for layer, kind in moved if layer is None} == {"outside"}
+    assert tuning.moved_neurons(model, tuned, 2).tolist() == [5, 7]
+    assert tuning.moved_neurons(model, tuned, 1).tolist() == []
+
+
+def test_learning_rates_at_an_end_of_their_grid():
+    def run(method):
+        return {"method": method, "grid": {"0.001": 1.0, "0.01": 2.0, "0.1": 1.5}}
+
+    table = {"full": {"learning_rate": 0.01}, "lora": {"learning_rate": 0.1}}
+    assert tuning.at_edge([run("full"), run("lora")], table) == ["lora"]
+    assert tuning.at_edge([], {}) == []
+
+
+def test_rows_are_kept_only_during_a_run(tmp_path, monkeypatch):
+    rows = {"zero-shot": ({"mean": {"bleu": 3.0}}, 0, None)}
+    monkeypatch.delenv("LANDER_LITE_RUN", raising=False)
+    tuning.keep_rows(rows, "tiny-bloom", 5)
+    monkeypatch.setenv("LANDER_LITE_RUN", str(tmp_path))
+    tuning.keep_rows(rows, "tiny-bloom", 5)
+    (path,) = tmp_path.iterdir()
+    assert json.loads(path.read_text()) == {
+        "method": "zero-shot",
+        "profile": "tiny-bloom",
+        "sentences": 5,
+        "mean": {"bleu": 3.0},
+        "learning_rate": None,
+        "trainable": 0,
+    }
