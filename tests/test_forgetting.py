@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from lander_lite.config import PAIRS
-from lander_lite.course.exercises import check_06_loss_at_gain
 from lander_lite.reproduction.forgetting import (
     MEASURES,
     base_point,
@@ -225,33 +224,6 @@ def test_figure_3_is_that_of_the_paper():
         and FIG_3["zh-en"]["zh-en"] == 4.09
         and FIG_3["ar-en"]["fr-en"] == 8.66
     )
-
-
-def test_the_exercise_takes_the_right_answer_and_explains_wrong_ones(capsys):
-    def right(points, gain):
-        for (g0, l0), (g1, l1) in zip(points, points[1:]):
-            if g1 >= gain:
-                return l0 + (l1 - l0) * (gain - g0) / (g1 - g0)
-
-    check_06_loss_at_gain(None)
-    check_06_loss_at_gain(right)
-    assert [line.split(":")[0].split(".")[0] for line in capsys.readouterr().out.splitlines()] == [
-        "Not answered yet",
-        "Correct",
-    ]
-    for wrong, says in (
-        (
-            lambda points, gain: next(loss for g, loss in points if g >= gain),
-            "loss of the next point",
-        ),
-        (
-            lambda points, gain: right([(-gain, loss) for gain, loss in points][::-1], -gain),
-            "first time",
-        ),
-        (lambda points, gain: 0.0, "halfway"),
-    ):
-        with pytest.raises(AssertionError, match=says):
-            check_06_loss_at_gain(wrong)
 
 
 def test_pictures_show_intervals_over_seeds_and_leave_missing_cells_empty():

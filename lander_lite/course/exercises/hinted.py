@@ -88,6 +88,7 @@ def check_02_double_shift(answer):
 
 
 @hinted(
+<<<<<<< HEAD
     "find the first point whose gain is at least `gain`. The answer lies between it and the one "
     "before."
 )
@@ -117,6 +118,90 @@ def check_06_loss_at_gain(answer) -> None:
         abs(given - 2) < 1e-9, f"at a point of the curve, take its own loss: 2, you gave {given}"
     )
     print("Correct: two methods can now be compared where both have learned the same.")
+=======
+    "the general and the two languages' sets are disjoint; divide their sizes by d_ff times the "
+    "blocks."
+)
+def check_03_trainable_share(answer, sets, pair: str) -> None:
+    """answer: the share of all feed-forward neurons in the selected blocks that a batch of this
+    pair may train. sets: NeuronSets."""
+    total, answer = sets.d_ff * len(sets.layers), float(answer)
+    specific = sum(len(indices) for indices in sets.pair(pair).values()) / total
+    general = sum(len(indices) for indices in sets.general.values()) / total
+    right = general + specific
+    expect(
+        answer <= 1,
+        f"a share is at most 1, you gave {answer}: divide by d_ff times the number of blocks",
+    )
+    expect(
+        abs(answer - specific) > 1e-6,
+        "these are the specific neurons alone: the general ones are trained too",
+    )
+    expect(
+        abs(answer - general) > 1e-6,
+        "these are the general neurons alone: add the sets of both languages",
+    )
+    expect(abs(answer - right) < 1e-6, f"expected {right:.4f}, you gave {answer:.4f}")
+    print(
+        f"Correct: {pair} trains {answer:.1%} of the neurons in these blocks. The other "
+        f"languages' {1 - answer:.1%} stay as they are."
+    )
+
+
+@hinted(
+    "average the two languages' scores and sum them over each set; as printed, N is the specific "
+    "set."
+)
+def check_04_printed_weight(answer, sets, pair: str, layer: int) -> None:
+    """answer: the factor on the general path's input for this pair and block, by the equation as
+    printed. sets: NeuronSets."""
+    phi = sum(sets.awareness[language][layer] for language in pair.split("-")) / 2
+    general = phi[sets.general[layer]].sum().item()
+    specific = phi[sets.pair(pair)[layer]].sum().item()
+    every = sum(phi[indices[layer]].sum().item() for indices in sets.specific.values())
+    answer, expected = float(answer), specific / (general + specific)
+    expect(
+        abs(answer - (1 - expected)) > 1e-3,
+        "this is the un-swapped share: as printed, the sum over specific neurons stands on top",
+    )
+    expect(
+        abs(answer - every / (general + every)) > 1e-3,
+        "only the specific neurons of the pair's two languages count, not all languages'",
+    )
+    expect(
+        abs(answer - expected) < 1e-3,
+        f"expected {expected:.4f}, you gave {answer:.4f}: are the scores averaged over both "
+        f"languages?",
+    )
+    print(
+        f"Correct: as printed, {pair} multiplies the input of the general path in block {layer} "
+        f"by {answer:.3f}."
+    )
+
+
+@hinted("len(sets.general[layer]), len(sets.specific[language][layer]); sum over sets.layers.")
+def check_05_trained_scalars(answer, sets, per_neuron: int, total: int) -> None:
+    """answer(sets, pair, per_neuron) -> scalars that one update of this pair trains. total: trained
+    scalars over all pairs."""
+    general = sum(len(sets.general[layer]) for layer in sets.layers) * per_neuron
+    for pair in ("en-de", "ar-en", "en-zh"):
+        expected = sum(len(neurons) for neurons in sets.trainable(pair).values()) * per_neuron
+        given = answer(sets, pair, per_neuron)
+        if given == expected:
+            continue
+        expect(
+            given != general,
+            f"{pair}: these are the general neurons alone; add those of the source and of the "
+            f"target language",
+        )
+        expect(
+            given != total,
+            f"{pair}: these are the neurons of every language; only the two of the pair train",
+        )
+        message = f"{pair}: expected {expected:,}, you gave {given}."
+        raise AssertionError(f"{message} Did you sum over all layers?")
+    print("Correct: general, source and target neurons, over all selected layers.")
+>>>>>>> a2a3f05 (Lesson 06: five exercises where their ideas are, the dip in its curves, short cells; still to be executed)
 
 
 @hinted(
