@@ -31,6 +31,7 @@ FORMS = {  # of the numbers of `forgetting.change` and `forgetting.sequence`
     "forgetting": ".1f",
     "retention": ".0f",
 }
+UNITS = {"gain": "BLEU", "bleu": "BLEU", "perplexity": "nats", "facts": "points"}  # verdicts.py
 
 
 def ends(runs: Sequence[dict], methods: Sequence[str]) -> dict[str, list[dict]]:
@@ -144,10 +145,11 @@ def equal_gain_verdicts(
         columns += [f"{label}, equal updates", "equal gain"]
     for rival in rivals:
         gains, _ = differences(runs, changes, rival, reference, "gain")
-        row = [rival, forgetting.verdict(gains, "more", "less", "unclear")]
+        row = [rival, forgetting.verdict(gains, "more", "less")]
         for measure in forgetting.MEASURES:
             found = differences(runs, changes, rival, reference, measure)
-            row += [forgetting.verdict(values, "more", "less", "unclear") for values in found]
+            unit = UNITS[measure]
+            row += [forgetting.verdict(values, "more", "less", unit=unit) for values in found]
         rows.append(row)
     return Table(columns, rows)
 
@@ -158,7 +160,7 @@ def control_table(runs: Sequence[dict], changes: Changes, control: str, referenc
     for measure, label in {"gain": "BLEU gained", **forgetting.MEASURES}.items():
         updates, equal = differences(runs, changes, control, reference, measure)
         shown = [forgetting.over_seeds(values, FORMS[measure]) for values in (updates, equal)]
-        said = forgetting.verdict(updates, "more", "less", "no clear difference")
+        said = forgetting.verdict(updates, "more", "less", unit=UNITS[measure])
         rows.append([label, *shown, said])
     return Table([f"{control} minus {reference}", "equal updates", "equal gain", ""], rows)
 
@@ -202,11 +204,11 @@ def low_resource_verdicts(found: Mapping[str, Points]) -> Table:
     columns = [f"{profile}, {name}" for profile in found for name in OF_ONE_LANGUAGE]
     rows = [[rival] for rival in RIVALS]
     for points in found.values():
-        for measure in OF_ONE_LANGUAGE.values():
+        for measure, unit in zip(OF_ONE_LANGUAGE.values(), ("nats", "BLEU", "points")):
             for row in rows:
                 pairs = zip(points["sparse"], points[row[0]])
                 values = [measure(mine) - measure(theirs) for mine, theirs in pairs]
-                row.append(forgetting.verdict(values, "better", "worse", "unclear"))
+                row.append(forgetting.verdict(values, "better", "worse", unit=unit))
     return Table(["sparse against", *columns], rows)
 
 
