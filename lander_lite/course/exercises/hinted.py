@@ -88,9 +88,6 @@ def check_02_double_shift(answer):
 
 
 @hinted(
-
-
-@hinted(
     "walk through the row in steps of m, sort each group's positions by score, and take the first "
     "n."
 )
