@@ -4,7 +4,6 @@ None prints. A wrong answer raises AssertionError with what is wrong."""
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 
 import torch
@@ -85,28 +84,6 @@ def check_02_double_shift(answer):
     )
     print("Correct: every position is asked for the token after the next one.")
     return answer
-
-
-@hinted(
-    "walk through the row in steps of m, sort each group's positions by score, and take the first "
-    "n."
-)
-def check_08_removed(answer) -> None:
-    """answer(scores, n, m) -> the positions that an n:m pattern removes from one row: in each m
-    consecutive scores the n lowest, sorted."""
-    two_groups = [9.0, 8.0, 7.0, 6.0, 1.0, 2.0, 3.0, 4.0]
-    each = "two of each four, though the second group holds the four lowest"
-    cases = [
-        (([4.0, 1.0, 3.0, 2.0], 2, 4), [1, 3], "one group: the two lowest of four"),
-        ((two_groups, 2, 4), [2, 3, 4, 5], each),
-        (([1.0, 1.0, 1.0, 1.0], 2, 4), [0, 1], "of equal scores the lower position goes"),
-        (([5.0, 1.0, 2.0, 7.0], 1, 2), [1, 2], "1:2: one of each two"),
-    ]
-    for (scores, n, m), expected, why in cases:
-        given = [int(position) for position in answer(scores, n, m)]
-        message = f"scores {scores}, {n}:{m}: expected {expected}, you gave {given}; {why}"
-        expect(given == expected, message)
-    print("Correct: every group of m loses exactly n, so that hardware can skip them.")
 
 
 @hinted("all weights once; for each trained one a gradient and two running means.")
