@@ -84,24 +84,3 @@ def check_02_double_shift(answer):
     )
     print("Correct: every position is asked for the token after the next one.")
     return answer
-
-
-@hinted("all weights once; for each trained one a gradient and two running means.")
-def check_09_training_bytes(answer, plan) -> None:
-    """answer(parameters, trained, item) -> bytes of weights, gradients and AdamW's states. plan: of
-    full tuning (plan.Plan)."""
-    nothing, some = answer(10, 0, 2), answer(10, 4, 2)
-    expect(nothing == 20, f"nothing trained: the weights alone, 20 bytes; you gave {nothing}")
-    expect(some != 28, "the optimiser is missing: AdamW keeps two numbers per trained parameter")
-    expect(
-        some == 44,
-        f"10 weights, 4 gradients and 2 x 4 running means of 2 bytes are 44; you gave {some}",
-    )
-    kinds = ("frozen weights", "trained weights", "gradients", "optimiser states")
-    planned = sum(plan.tuning[kind] for kind in kinds)
-    given = answer(plan.parameters, plan.trained, 2)
-    expect(
-        abs(given - planned) < 1e-3 * planned,
-        f"the planner says {planned / 1e9:.2f} GB, you gave {given / 1e9:.2f}",
-    )
-    print(f"Correct: {given / 1e9:.1f} GB before the first activation.")
