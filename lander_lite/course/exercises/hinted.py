@@ -28,29 +28,6 @@ def hinted(hint: str) -> Callable:
     return decorate
 
 
-@hinted("sort the positions by (-value, position), keep the first k, sort them again.")
-def check_01_top_k(answer, scores) -> None:
-    """answer(values, k) -> the indices of the k largest values as a sorted list; the lower index
-    wins ties. scores: LayerScores."""
-    tie = torch.tensor([1.0, 3.0, 2.0, 3.0, 3.0, 0.0])
-    cases = [
-        ([1], "of equal values the lower index wins"),
-        ([1, 3], "of equal values the lower indices win"),
-        ([1, 2, 3, 4], "sort the result"),
-    ]
-    for expected, why in cases:
-        given = answer(tie, len(expected))
-        expect(given == expected, f"{why}: expected {expected}, you gave {given}")
-    for pair, expected in scores.per_pair(4).items():
-        given = [column + 1 for column in answer(scores.delta[scores.pairs.index(pair)], 4)]
-        message = f"{pair}: expected blocks {expected}, you gave {given}."
-        expect(given == expected, f"{message} Are you taking the smallest?")
-    print(
-        "Correct: ties go to the lower index, and every pair's own four blocks agree with the "
-        "module."
-    )
-
-
 def check_02_double_shift(answer):
     """answer(logits [token, vocabulary], ids [token]) -> the summed loss after two shifts. Returns
     a loss to go on with."""
