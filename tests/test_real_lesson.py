@@ -83,8 +83,7 @@ def test_verdicts_are_of_the_wider_interval(study):
     assert table["lander-none minus lora"]["de, fr"].endswith("cannot tell")  # of the sentences
     assert table["lander-none minus full"]["it, zh"].endswith("equal")
     assert table["lander-none minus full"]["plain text"].endswith("equal")
-    missing = table["lander-none minus random-anywhere"].values()
-    assert list(missing)[1:] == ["not measured"] * 3
+    assert "lander-none minus random-anywhere" not in table  # its interval is not stored
     mean, low, high = transfer.difference(study, "lander-none", "zero-shot", "untaught")
     assert low == pytest.approx(4.85, abs=0.01), "the interval over seeds is the wider one here"
     mean, low, high = transfer.plain_text_difference(study, "full", "zero-shot")

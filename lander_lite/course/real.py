@@ -169,21 +169,22 @@ def methods_of(study: Study) -> list[str]:
 
 
 def verdicts(study: Study, said: Callable = verdict) -> Table:
-    """A row a comparison: the difference with its 95% interval, and what it says."""
+    """A row a comparison that is measured: the difference with its 95% interval, and what it
+    says."""
     rows = []
     for first, second in COMPARED:
-        row = [f"{first} minus {second}"]
+        cells = []
         try:
             for group in GROUPS:
                 mean, low, high = difference(study, first, second, group)
                 word = said(low, high, MARGIN)
-                row.append(f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]: {word}")
+                cells.append(f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]: {word}")
             mean, low, high = plain_text_difference(study, first, second)
-            word = said(low, high, MARGIN_NATS)
-            row.append(f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]: {word}")
-            rows.append(row)
         except NotMeasured:
-            rows.append([row[0], *["not measured"] * 3])
+            continue
+        word = said(low, high, MARGIN_NATS)
+        cells.append(f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]: {word}")
+        rows.append([f"{first} minus {second}", *cells])
     return Table(["difference", "de, fr", "it, zh", "plain text"], rows)
 
 
