@@ -118,7 +118,8 @@ def sweep_picture(by_k: Runs, untuned: float) -> None:
             if (0 in blocks) == with_block_0
         ]
         where = "with" if with_block_0 else "without"
-        ax.scatter(*zip(*dots), marker=marker, color="black", label=f"random, {where} block 0")
+        ks, found = [k for k, _ in dots], [loss for _, loss in dots]
+        ax.scatter(ks, found, marker=marker, color="black", label=f"random, {where} block 0")
     ax.set(xlabel="k, number of trained blocks", ylabel="loss (nats per token)")
     ax.set(title="Loss on validation rows", xticks=list(by_k))
     ax.legend(fontsize=8)
