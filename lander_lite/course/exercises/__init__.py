@@ -121,9 +121,8 @@ def _plain(value):
 
 
 def __getattr__(name: str) -> Callable:
-    """check_00_1_… stands in lesson_00.py, loaded when it is asked for; a check of a lesson with
-    one exercise, such as check_06_loss_at_gain, in hinted.py."""
-    if not name.startswith("check_"):
-        raise AttributeError(f"{__name__} has no {name!r}")
+    """check_00_1_… stands in lesson_00.py, loaded when it is asked for."""
     lesson = re.match(r"check_(\d\d)_\d_", name)
-    return getattr(import_module(f".lesson_{lesson[1]}" if lesson else ".hinted", __name__), name)
+    if lesson is None:
+        raise AttributeError(f"{__name__} has no {name!r}")
+    return getattr(import_module(f".lesson_{lesson[1]}", __name__), name)
