@@ -41,7 +41,8 @@ def test_a_rival_is_compared_after_equal_updates_and_at_equal_gain():
     _, gain, updates, equal, *_ = table.rows[0]
     assert gain == "+20.0 ± 0.0" and updates.startswith("+6.0") and equal.startswith("+1.9")
     verdicts = studies.equal_gain_verdicts(RUNS, CHANGES, ["rival"], "ours").rows[0]
-    assert verdicts == ["rival", "more", "more", "more", *["unclear"] * 4]
+    equal = [f"no difference within {margin}" for margin in ("0.01", "0.01", "1", "1")]
+    assert verdicts == ["rival", "more", "more", "more", *equal]
     rows = studies.control_table(RUNS, CHANGES, "rival", "ours").rows
     assert [row[-1] for row in rows[:2]] == ["more", "more"] and rows[0][2] == "–"
 

@@ -14,7 +14,9 @@ from lander_lite.course import exercises
 from lander_lite.course.exercises import choose, compare, exercise, same
 from lander_lite.course.solutions import exercises_of, main, solved
 
-LESSONS = dict.fromkeys(["00", "01", "02", "03", "04", "05", "06", "07", "08", "12"], 5)  # exercises
+LESSONS = dict.fromkeys(
+    ["00", "01", "02", "03", "04", "05", "06", "07", "08", "12"], 5
+)  # exercises
 LESSONS |= dict.fromkeys(["09", "10", "11"], 4)
 NOTEBOOKS = {path.name[:2]: path for path in sorted((PACKAGE.parent / "notebooks").glob("*.ipynb"))}
 WRONG = {lesson: import_module(f"wrong_answers.lesson_{lesson}").WRONG for lesson in LESSONS}
