@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..config import LanderConfig, nearest, parse_pair
@@ -22,9 +22,9 @@ def low_resource() -> list[str]:
     return [f"en-{LOW_RESOURCE}", f"{LOW_RESOURCE}-en"]
 
 
-def of_languages(config: LanderConfig, languages: Sequence[str]) -> list[str]:
-    """The config's directions that have one of these languages."""
-    return [pair for pair in config.corpus.pairs if {*parse_pair(pair)} & {*languages}]
+def of_languages(pairs: Iterable[str], languages: Sequence[str]) -> list[str]:
+    """The directions that have one of these languages."""
+    return [pair for pair in pairs if {*parse_pair(pair)} & {*languages}]
 
 
 # ---------------------------------------------------------------- kinds
@@ -33,11 +33,11 @@ def _plain_text(config: LanderConfig, settings: dict) -> list[list[str]]:
 
 
 def _taught(config: LanderConfig, settings: dict | None = None) -> list[list[str]]:
-    return [of_languages(config, TAUGHT)]
+    return [of_languages(config.corpus.pairs, TAUGHT)]
 
 
 def _taught_and_not(config: LanderConfig) -> list[str]:
-    return of_languages(config, TAUGHT) + of_languages(config, UNTAUGHT)
+    return of_languages(config.corpus.pairs, TAUGHT) + of_languages(config.corpus.pairs, UNTAUGHT)
 
 
 def _and_low_resource(config: LanderConfig) -> list[str]:
@@ -194,7 +194,7 @@ TRIALS = {
     "grid-transfer": Kind(
         "learning rates on German and French, for a model in half precision",
         stages=_taught,
-        tested=lambda config: of_languages(config, TAUGHT),
+        tested=lambda config: of_languages(config.corpus.pairs, TAUGHT),
         sentences=24,
         on_valid=True,
         rates=(3e-5, 1e-4, 3e-4),

@@ -9,18 +9,19 @@ without the corpus.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
-from ..config import parse_pair
 from ..corpus import load_corpus
 from ..io import write_text
 from ..prompts import pair_rows
 from .evidence import NotMeasured, Study, bleu
 from .forgetting import change, final_point
 from .results import load_hypotheses
-from .specs import UNTAUGHT
+from .specs import UNTAUGHT, of_languages
 from .statistics import bleu_rows, mean_interval, paired_bootstrap
 
 KIND, BASE = "transfer", "zero-shot"
@@ -40,7 +41,7 @@ RESAMPLES = 1000
 
 def untaught(pairs) -> list[str]:
     """The directions that were not trained."""
-    return [pair for pair in pairs if {*parse_pair(pair)} & {*UNTAUGHT}]
+    return of_languages(pairs, UNTAUGHT)
 
 
 def taught(pairs) -> list[str]:
@@ -83,17 +84,14 @@ def difference(study: Study, first: str, second: str, group: str) -> tuple[float
 
 def plain_text_difference(study: Study, first: str, second: str) -> tuple[float, float, float]:
     """(mean, low, high) of nats per token over languages: how alike the seven languages are."""
-    base = study.runs(KIND, BASE)[0]
-    by_language = []
-    for language in base["perplexity"]:
-        means = []
-        for method in (first, second):
-            runs = [{**run, "perplexity": {language: run["perplexity"][language]}}
-                    for run in study.runs(KIND, method)]  # fmt: skip
-            only = {**base, "perplexity": {language: base["perplexity"][language]}}
-            means.append(sum(plain_text(run, only) for run in runs) / len(runs))
-        by_language.append(means[0] - means[1])
-    mean, _, low, high = mean_interval(by_language)
+
+    def nats(method: str, language: str) -> float:
+        runs = study.runs(KIND, method)
+        return fmean(math.log(run["perplexity"][language]) for run in runs)
+
+    languages = study.runs(KIND, BASE)[0]["perplexity"]
+    differences = [nats(first, language) - nats(second, language) for language in languages]
+    mean, _, low, high = mean_interval(differences)
     return mean, low, high
 
 
