@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..config import LanderConfig, nearest, parse_pair
 from .methods import METHODS, PRUNED, TUNED
@@ -71,8 +71,8 @@ class Kind:
     to choose a learning rate. plain_text: trains on plain text of the low-resource language.
     prunes: its methods remove weights. translations: they are kept, and BLEU gets an interval.
     grid: the kind of trials that choose its learning rates. other_domain: the trained directions
-    are measured on the lab's second test set too. rates: of such trials (None: the study's grid).
-    scales: {method: factor on the rates}, instead of the method's own.
+    are measured on the lab's second test set too. rates: of such trials, {method: rates}, those of
+    "others" for the rest (None: the study's grid, times the method's scale).
     """
 
     about: str
@@ -90,8 +90,7 @@ class Kind:
     translations: bool = False
     other_domain: bool = False
     grid: str = "grid"
-    rates: tuple[float, ...] | None = None
-    scales: Mapping[str, float] = field(default_factory=dict)
+    rates: Mapping[str, tuple[float, ...]] | None = None
 
 
 KINDS = {
@@ -197,8 +196,11 @@ TRIALS = {
         tested=lambda config: of_languages(config.corpus.pairs, TAUGHT),
         sentences=24,
         on_valid=True,
-        rates=(3e-5, 1e-4, 3e-4),
-        scales={"full": 0.3, "lora": 3.0},
+        rates={
+            "full": (9e-6, 3e-5, 9e-5),
+            "lora": (3e-4, 9e-4, 2.7e-3),
+            "others": (3e-5, 1e-4, 3e-4),
+        },
     ),
 }
 ANALYSIS = {  # no runs: the folder analyses/
@@ -279,9 +281,9 @@ def grid_specs(needed: Sequence[tuple[str, str]], grid: Sequence[float] = GRID) 
     """Trials on valid for (Spec.grid, method): every method's own grid, of the same size."""
     specs = []
     for kind, method in needed:
-        trials = TRIALS[kind]
-        scale = trials.scales.get(method, METHODS[method].scale)
-        rates = [float(f"{rate * scale:.6g}") for rate in trials.rates or grid]
+        rates = [float(f"{rate * METHODS[method].scale:.6g}") for rate in grid]
+        if own := TRIALS[kind].rates:
+            rates = own.get(method, own["others"])
         specs += [Spec(kind, method, 0, rate) for rate in rates]
     return specs
 
