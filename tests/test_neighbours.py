@@ -146,8 +146,9 @@ def test_pruning_runs_go_through_the_sparsities(config, tmp_path, monkeypatch): 
     assert len(dense) == 5  # each sparsity from a copy of the base model
 
 
-def test_neighbours_are_parts_of_all_and_have_every_method():
-    specs = specs_of(["all"], None, 3, kinds.LanderConfig.from_profile("tiny-bloom"))
-    named = {spec.method for spec in specs}
-    assert named == set(METHODS)
-    assert {spec.kind for spec in specs} == set(kinds.KINDS)
+def test_all_is_every_kind_but_a_real_models_and_every_method_has_a_kind():
+    tiny = kinds.LanderConfig.from_profile("tiny-bloom")
+    every = specs_of(["all"], None, 3, tiny)
+    assert {spec.kind for spec in every} == set(kinds.KINDS)
+    real = specs_of([*kinds.REAL], None, 1, tiny)
+    assert {spec.method for spec in (*every, *real)} == set(METHODS)

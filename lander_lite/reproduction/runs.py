@@ -28,7 +28,7 @@ from .baselines import count_trainable, in_float32
 from .lab import Lab
 from .methods import METHODS
 from .results import settings_of
-from .specs import SPARSITIES, Spec
+from .specs import Spec
 
 LIBRARIES = ("lander-lite", "torch", "transformers", "peft", "accelerate", "sacrebleu")
 ALIGNED = 200  # test sentences with their translations, for `alignment`
@@ -148,16 +148,16 @@ def _tuned(lab: Lab, spec: Spec, sets: NeuronSets, rate: float) -> Made:
 
 
 def _pruned(lab: Lab, spec: Spec, sets: NeuronSets) -> Made:
-    """The base model pruned to the highest of SPARSITIES; those below are points of the curve. The
-    seed draws the calibration text."""
+    """The base model pruned to the highest of its kind's sparsities; those below are points of the
+    curve. The seed draws the calibration text."""
     metric, text = METHODS[spec.method].prune
     prompts, other = lab.calibration(text, spec.seed), lab.calibration("monolingual", spec.seed)
-    curve = []
-    for sparsity in SPARSITIES:
+    curve, sparsities = [], spec.definition.sparsities
+    for sparsity in sparsities:
         model, report = prune(
             lab.fresh(), lab.tokenizer, prompts, sparsity, metric, other=other, seed=spec.seed
         )
-        if sparsity < SPARSITIES[-1]:
+        if sparsity < sparsities[-1]:
             curve.append(_point(lab, spec, model, sets, sparsity=sparsity))
     tokens = report["calibration_tokens"]
     return Made(model, [], curve, {"sparsity": sparsity, "calibration_tokens": tokens})
@@ -167,10 +167,10 @@ def _pruned(lab: Lab, spec: Spec, sets: NeuronSets) -> Made:
 def _point(lab: Lab, spec: Spec, model, sets: NeuronSets, **at) -> dict:
     """A point of a curve, at an update or a sparsity: BLEU per pair on some test sentences, and the
     measures elsewhere."""
-    pairs = spec.tested(lab.config)
-    scores = lab.translations(model, lab.test, pairs, spec.definition.sentences, bootstrap=0)
+    pairs, sentences = spec.tested(lab.config), spec.definition.sentences
+    scores = lab.translations(model, lab.test, pairs, sentences, bootstrap=0)
     bleu = {pair: scores[pair]["bleu"] for pair in pairs}
-    return {**at, "bleu": bleu, **lab.elsewhere(model, sets)}
+    return {**at, "bleu": bleu, **lab.elsewhere(model, sets, sentences)}
 
 
 def _translations(lab: Lab, spec: Spec, model, sentences: dict) -> dict:

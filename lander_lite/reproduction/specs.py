@@ -32,12 +32,16 @@ def _plain_text(config: LanderConfig, settings: dict) -> list[list[str]]:
     return [[LOW_RESOURCE]]
 
 
-def _taught(config: LanderConfig, settings: dict | None = None) -> list[list[str]]:
-    return [of_languages(config.corpus.pairs, TAUGHT)]
+def _directions_taught(config: LanderConfig) -> list[str]:
+    return of_languages(config.corpus.pairs, TAUGHT)
+
+
+def _taught(config: LanderConfig, settings: dict) -> list[list[str]]:
+    return [_directions_taught(config)]
 
 
 def _taught_and_not(config: LanderConfig) -> list[str]:
-    return of_languages(config.corpus.pairs, TAUGHT) + of_languages(config.corpus.pairs, UNTAUGHT)
+    return _directions_taught(config) + of_languages(config.corpus.pairs, UNTAUGHT)
 
 
 def _and_low_resource(config: LanderConfig) -> list[str]:
@@ -69,10 +73,10 @@ class Kind:
     updates. sentences: test sentences a direction, None for all of them. curve: a run is measured
     after updates / each of these. after_stages: and after each stage. on_valid: measured on valid,
     to choose a learning rate. plain_text: trains on plain text of the low-resource language.
-    prunes: its methods remove weights. translations: they are kept, and BLEU gets an interval.
-    grid: the kind of trials that choose its learning rates. other_domain: the trained directions
-    are measured on the lab's second test set too. rates: of such trials, {method: rates}, those of
-    "others" for the rest (None: the study's grid, times the method's scale).
+    prunes: its methods remove weights, `sparsities` of them. translations: they are kept, and BLEU
+    gets an interval. other_domain: the trained directions are measured on the lab's second test set
+    too. grid: the kind of trials that choose its learning rates. rates: of such trials, {method:
+    rates}, those of "others" for the rest (None: the study's grid, times the method's scale).
     """
 
     about: str
@@ -87,6 +91,7 @@ class Kind:
     on_valid: bool = False
     plain_text: bool = False
     prunes: bool = False
+    sparsities: tuple[float, ...] = SPARSITIES
     translations: bool = False
     other_domain: bool = False
     grid: str = "grid"
@@ -160,8 +165,17 @@ KINDS = {
         plain_text=True,
         grid="grid-sparse",
     ),
+    "prune": Kind(
+        "10 to 60% of the weights removed, by several metrics and calibration texts (arXiv "
+        "2409.16911)",
+        ("zero-shot", *PRUNED),
+        sentences=100,
+        prunes=True,
+    ),
+}
+REAL = {  # smaller editions for a real model, which takes minutes a run: never of "all"
     "transfer": Kind(
-        "a real model: German and French trained; Italian, Chinese and another domain measured too",
+        "German and French trained; Italian, Chinese and another domain measured too",
         ("zero-shot", "lander-none", "random-anywhere", "lora", "full", "specific-only")
         + ("random-specific", "lape", "lander-corrected", "layers", "four-shot"),
         stages=_taught,
@@ -171,12 +185,24 @@ KINDS = {
         other_domain=True,
         grid="grid-transfer",
     ),
-    "prune": Kind(
-        "10 to 60% of the weights removed, by several metrics and calibration texts (arXiv "
-        "2409.16911)",
-        ("zero-shot", *PRUNED),
-        sentences=100,
+    "real-sparse": Kind(
+        "sparse: plain text of the low-resource language, fewer methods and sentences",
+        ("zero-shot", "sparse", "sparse-random", "lora", "full"),
+        stages=_plain_text,
+        tested=lambda config: low_resource() + _directions_taught(config),
+        share=0.5,
+        sentences=60,
+        plain_text=True,
+        grid="grid-real-sparse",
+    ),
+    "real-prune": Kind(
+        "prune: two sparsities, four directions",
+        ("zero-shot", "wanda-translation", "wanda-monolingual", "wanda-tokens", "magnitude")
+        + ("random-weights", "wanda-english", "translation-minus-mono"),
+        tested=_directions_taught,
+        sentences=60,
         prunes=True,
+        sparsities=(0.2, 0.5),
     ),
 }
 TRIALS = {
@@ -193,13 +219,27 @@ TRIALS = {
     "grid-transfer": Kind(
         "learning rates on German and French, for a model in half precision",
         stages=_taught,
-        tested=lambda config: of_languages(config.corpus.pairs, TAUGHT),
+        tested=_directions_taught,
         sentences=24,
         on_valid=True,
         rates={
             "full": (9e-6, 3e-5, 9e-5),
             "lora": (3e-4, 9e-4, 2.7e-3),
             "others": (3e-5, 1e-4, 3e-4),
+        },
+    ),
+    "grid-real-sparse": Kind(
+        "learning rates on plain text, for a model in half precision",
+        stages=_plain_text,
+        tested=lambda config: low_resource(),
+        share=0.5,
+        sentences=24,
+        on_valid=True,
+        plain_text=True,
+        rates={
+            "full": (9e-6, 3e-5, 9e-5),
+            "lora": (3e-4, 9e-4, 2.7e-3),
+            "others": (1e-4, 3e-4, 1e-3),
         },
     ),
 }
@@ -223,7 +263,7 @@ class Spec:
     @property
     def definition(self) -> Kind:
         """The record of its kind."""
-        return KINDS.get(self.kind) or TRIALS[self.kind]
+        return (KINDS | REAL | TRIALS)[self.kind]
 
     @property
     def path(self) -> str:
@@ -270,7 +310,7 @@ class Spec:
         kind, method = self.definition, METHODS[self.method]
         points = 1 + len(self.curve_points(config))
         points += len(self.stages(config)) * kind.after_stages
-        points += (len(SPARSITIES) - 1) * kind.prunes
+        points += (len(kind.sparsities) - 1) * kind.prunes
         sentences = (kind.sentences or 500) * len(self.tested(config))
         training = 0.075 * self.updates(config) if method.build else 0.0
         long_prompts = 0.03 * sentences if method.shots else 0.0
@@ -296,16 +336,16 @@ def specs_of(
     Raises: ValueError for an unknown kind or method, a method of another kind, fewer than one seed.
     """
     kinds = list(KINDS) if list(kinds) == ["all"] else kinds
-    _check_known("kind", kinds, KINDS | ANALYSIS)
+    known = KINDS | REAL | ANALYSIS
+    _check_known("kind", kinds, known)
     _check_known("method", methods or (), METHODS)
     if seeds < 1:
         raise ValueError(f"seeds = {seeds} must be at least 1")
     specs = []
     for name in kinds:
-        kind = KINDS.get(name) or ANALYSIS[name]
-        for method in methods or kind.methods:
-            _check_fits(name, kind, method)
-            if name in KINDS:
+        for method in methods or known[name].methods:
+            _check_fits(name, known[name], method)
+            if name not in ANALYSIS:
                 specs += _specs_of_method(name, method, seeds, config)
     return specs
 
@@ -327,6 +367,6 @@ def _check_fits(name: str, kind: Kind, method: str) -> None:
 
 
 def _specs_of_method(kind: str, method: str, seeds: int, config: LanderConfig) -> list[Spec]:
-    variants = KINDS[kind].variants(config) if METHODS[method].build else [{}]
+    variants = (KINDS | REAL)[kind].variants(config) if METHODS[method].build else [{}]
     numbers = range(seeds if METHODS[method].seeded else 1)
     return [Spec(kind, method, seed, **variant) for seed in numbers for variant in variants]
