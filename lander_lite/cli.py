@@ -64,7 +64,7 @@ FLAGS = """
 --hours      study: start no run after so many hours; the same command goes on
 --jobs       study: runs side by side; they share the CPU's threads
 --shard      study: one part of all runs, such as 3/8, for a job array; go through it twice
---collect    study: say which results of all shards are missing; if none are, the table
+--collect    study: say which results are missing; if none are, fold them into tables
 --fast       study: ten minutes, not hours; only shows that it works
 --resume     run, finetune, study: go on from checkpoints and finished runs (the default)
 """

@@ -5,6 +5,7 @@ import json
 import lzma
 import re
 
+import pandas
 import pytest
 import torch
 from lander_helpers import quick
@@ -23,7 +24,14 @@ from lander_lite.reproduction.baselines import (
 )
 from lander_lite.reproduction.lab import Lab, corpus_hash
 from lander_lite.reproduction.methods import METHODS, TRANSFER, TUNED, scattered
-from lander_lite.reproduction.results import by_setting, load_hypotheses, load_results, summary
+from lander_lite.reproduction.results import (
+    by_setting,
+    fold,
+    load_hypotheses,
+    load_results,
+    stored_runs,
+    summary,
+)
 from lander_lite.reproduction.runs import run
 from lander_lite.reproduction.specs import GRID, KINDS, grid_specs, specs_of
 from lander_lite.reproduction.study import missing, study
@@ -462,6 +470,37 @@ def test_shards_share_a_study_and_all_of_it_is_there_after_two_passes(
         assert (a["method"], a["seed"], a["loss"]) == (b["method"], b["seed"], b["loss"])
 
 
+def test_folded_into_tables_a_study_is_the_same_and_goes_on(config, tmp_path, monkeypatch):
+    calls, methods = trainings(monkeypatch), ["zero-shot", "full"]
+    before = go(config, tmp_path, methods)
+    outputs = {run["method"]: load_hypotheses(tmp_path, run["method"]) for run in before}
+    tables = fold(tmp_path)
+    assert [path.name for path in tables] == ["main.jsonl", "grid.jsonl"]
+    assert not (tmp_path / "main").exists()
+    rows = pandas.read_json(tables[0], lines=True)
+    assert rows["name"].tolist() == ["full-seed0", "zero-shot-seed0"]
+    assert len(calls) == 3 and go(config, tmp_path, methods) == before and len(calls) == 3
+    for method, translated in outputs.items():
+        assert load_hypotheses(tmp_path, method) == translated
+    assert fold(tmp_path) == []  # nothing is loose
+    after = go(config, tmp_path, methods, seeds=2)
+    assert after[:2] == before and len(calls) == 4
+    assert fold(tmp_path) == tables[:1] and len(load_results(tmp_path)) == 3
+    assert (
+        load_hypotheses(tmp_path, "full", 1)
+        and load_hypotheses(tmp_path, "full") == outputs["full"]
+    )
+    with pytest.raises(FileNotFoundError, match="no translations of full-seed7"):
+        load_hypotheses(tmp_path, "full", 7)
+    text = tables[0].read_text().replace('"corpus": "', '"corpus": "0', 1)
+    tables[0].write_text(text)
+    with pytest.raises(ValueError, match="full-seed0 in .*main.jsonl"):
+        load_results(tmp_path, corpus=before[0]["corpus"])
+    tables[0].write_text(text.replace('"mean": {"bleu"', '"mean": {"blue"', 1))
+    with pytest.raises(ValueError, match="seed0 in .*main.jsonl is damaged.*bleu"):
+        load_results(tmp_path)
+
+
 def test_jobs_side_by_side_give_the_same_results(config, tmp_path, monkeypatch):
     one = go(
         config, tmp_path / "one", ["lander-none"], grid=[0.01], test_sentences=1, kinds=["epsilon"]
@@ -505,8 +544,9 @@ def test_the_stored_results_are_runs_of_todays_specs(profile):
     tuned = {(spec.grid, spec.method) for spec in specs if METHODS[spec.method].build}
     paths = {spec.path for spec in (*specs, *grid_specs(sorted(tuned)))}
     folder = data_dir() / "results" / profile
-    stored = [path for path in folder.glob("*/*.json") if path.parent.name != "analysis"]
-    assert stored and {str(path.relative_to(folder)) for path in stored} <= paths
+    kinds = {path.split("/")[0] for path in paths}
+    stored = {f"{kind}/{name}.json" for kind in kinds for name in stored_runs(folder, kind)}
+    assert stored and stored <= paths
 
 
 def test_hypotheses_give_the_stored_score_again(config, tmp_path):

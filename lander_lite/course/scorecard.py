@@ -10,6 +10,7 @@ import numpy as np
 from ..evaluation import bleu_of_sums
 from ..reproduction.claims.tables import ABLATIONS, BASELINES, CONTROLS
 from ..reproduction.evidence import Difference, NotMeasured, Study
+from ..reproduction.results import stored_runs
 from ..reproduction.scorecard import ASIDE, STEPS
 from ..reproduction.specs import KINDS, LANDER
 from .tables import Table
@@ -22,7 +23,7 @@ def stored(studies: Sequence[Study]) -> Table:
     """How many runs of each kind each study has stored."""
     rows = []
     for kind in KINDS:
-        counts = [sum(1 for _ in (study.folder / kind).glob("*.json")) for study in studies]
+        counts = [len(stored_runs(study.folder, kind)) for study in studies]
         if any(counts):
             rows.append([kind, *counts])
     return Table(["kind", *(study.name for study in studies)], rows)

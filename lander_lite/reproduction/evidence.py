@@ -108,7 +108,8 @@ def minus(
 
 
 class Study:
-    """The results of one profile, folder/<kind>/*.json, each kind read when it is first asked for.
+    """The results of one profile (`results`), each kind read when it is first asked for, or a real
+    model's smaller edition of it.
 
     Bootstrap comparisons are read from folder/analysis/bootstrap.json where it has them for the
     same translations, and computed otherwise (some seconds each); `python -m
@@ -135,7 +136,8 @@ class Study:
         """Runs of a kind, those of one method and with these settings ("learning_rate" is one too).
         NotMeasured when there is none."""
         if kind not in self._runs:
-            self._runs[kind] = load_results(self.folder, kind)
+            found = load_results(self.folder, kind)
+            self._runs[kind] = found or load_results(self.folder, f"real-{kind}")
         wanted = {"method": method, **settings} if method else settings
         runs = [
             run
@@ -238,10 +240,11 @@ class Study:
         digest = hashlib.sha256(str(self.resamples).encode())
         for method, numbers in seeds.items():
             for seed in numbers:
-                path = self.folder / "main" / f"{method}-seed{seed}.hypotheses.xz"
-                if not path.is_file():
-                    raise NotMeasured(f"main: translations of {method}, seed {seed}")
-                digest.update(path.read_bytes())
+                try:
+                    outputs = load_hypotheses(self.folder, method, seed)
+                except FileNotFoundError:
+                    raise NotMeasured(f"main: translations of {method}, seed {seed}") from None
+                digest.update(json.dumps(outputs, sort_keys=True).encode())
         return digest.hexdigest()[:16]
 
 

@@ -266,12 +266,16 @@ class Spec:
         return (KINDS | REAL | TRIALS)[self.kind]
 
     @property
-    def path(self) -> str:
-        """The result file, kind/name.json: languages are the kind's, and left out."""
+    def name(self) -> str:
+        """Of its result among those of its kind: languages are the kind's, and left out."""
         rate = [f"{self.rate:g}"] if self.rate else []
         settings = [f"{key}={value}" for key, value in self.settings if key != "languages"]
-        name = "-".join([self.method, *rate, *settings, f"seed{self.seed}"])
-        return f"{self.kind}/{name}.json"
+        return "-".join([self.method, *rate, *settings, f"seed{self.seed}"])
+
+    @property
+    def path(self) -> str:
+        """The result file."""
+        return f"{self.kind}/{self.name}.json"
 
     @property
     def wants_rate(self) -> bool:

@@ -22,7 +22,7 @@ from ..config import LanderConfig
 from ..folders import in_use
 from .analyses import ANALYSES, analyse
 from .lab import Lab
-from .results import read_result
+from .results import check_result, fold, stored_runs
 from .specs import GRID, TRIALS, Spec, grid_specs, specs_of
 from .tables import study_table
 from .workers import workers
@@ -100,13 +100,16 @@ def missing(
     seeds: int = 3,
     grid: Sequence[float] = GRID,
 ) -> list[str]:
-    """The files of a study that are not in the folder yet."""
+    """The results of a study that are not in the folder yet."""
     specs = specs_of(kinds, methods, seeds, config)
     needed = dict.fromkeys((spec.grid, spec.method) for spec in specs if spec.wants_rate)
-    paths = [spec.path for spec in (*grid_specs([*needed], grid), *specs)]
+    wanted = [*grid_specs([*needed], grid), *specs]
+    stored = {kind: stored_runs(folder, kind) for kind in {spec.kind for spec in wanted}}
+    lacking = [spec.path for spec in wanted if spec.name not in stored[spec.kind]]
     if {"analysis", "all"} & set(kinds):
-        paths += [f"analysis/{name}.json" for name in ANALYSES]
-    return [path for path in paths if not Path(folder, path).is_file()]
+        analyses = [f"analysis/{name}.json" for name in ANALYSES]
+        lacking += [path for path in analyses if not Path(folder, path).is_file()]
+    return lacking
 
 
 def read_shard(text: str) -> tuple[int, int]:
@@ -156,10 +159,14 @@ def perform(
     mine: Sequence[Spec],
     later: Sequence[Spec] = (),
 ) -> list[dict]:
-    """The results of `specs`, in order; those with a file are read, those of `mine` that have
-    none are run until the deadline. later: runs that come afterwards, for the time left."""
-    done = [spec for spec in specs if resume and (lab.folder / spec.path).is_file()]
-    results = {spec: read_result(lab.folder / spec.path, lab, spec) for spec in done}
+    """The results of `specs`, in order; stored ones are read, those of `mine` that are not stored
+    are run until the deadline. later: runs that come afterwards, for the time left."""
+    stored = {x: stored_runs(lab.folder, x) for x in {spec.kind for spec in specs} if resume}
+    results = {
+        spec: check_result(stored[spec.kind][spec.name], lab, spec)
+        for spec in specs
+        if spec.name in stored.get(spec.kind, {})
+    }
     waiting = [spec for spec in specs if spec in mine and spec not in results]
     start = time.time()
     total = left = sum(spec.seconds(lab.config) for spec in (*waiting, *later))
@@ -214,5 +221,7 @@ def study_step(config: LanderConfig, options) -> None:
         shard=shard,
         **size,
     )
+    if options.collect:
+        fold(folder)
     print(study_table([result for result in results if result["kind"] == "main"]))
     print(f"results: {folder}")
