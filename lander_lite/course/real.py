@@ -10,7 +10,7 @@ from ..config import PACKAGE, data_dir
 from ..model import INSTALLED
 from ..reproduction.evidence import NotMeasured, Study
 from ..reproduction.forgetting import over_seeds
-from ..reproduction.scorecard import scorecard
+from ..reproduction.scorecard import alone
 from ..reproduction.transfer import (
     BASE,
     COMPARED,
@@ -83,9 +83,10 @@ def switched_off_table(studies: Mapping[str, Study]) -> Table:
 
 
 def claims_table(tiny: Study, other: Study) -> Table:
-    """The claims that both studies have measured: what decides, and the verdict, in each."""
+    """The claims that both studies have measured: what decides, and the verdict, in each model
+    alone."""
     rows = []
-    for ours, theirs in zip(scorecard(tiny), scorecard(other)):
+    for ours, theirs in zip(alone(tiny), alone(other)):
         if ours.parts and theirs.parts:
             row = [ours.id, ours.claim]
             for found in (ours, theirs):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..config import PACKAGE, data_dir
 from ..io import write_text
-from .scorecard import Row, scorecard, verdict_lists
+from .scorecard import Row, alone, scorecard, verdict_lists
 from .tables import find_results, markdown_table, results_table
 
 README = PACKAGE.parent / "README.md"
@@ -44,7 +44,7 @@ def pages() -> dict[Path, str]:
     folder = data_dir() / "results"
     tiny, real = (
         scorecard(folder / "tiny-bloom", folder / "tiny-llama"),
-        scorecard(folder / "gemma-3-270m"),
+        alone(folder / "gemma-3-270m"),
     )
     readme, results = (page.read_text(encoding="utf-8") for page in (README, RESULTS))
     return {

@@ -70,6 +70,12 @@ def scorecard(folder, second=None, claims: Sequence[Claim] = CLAIMS) -> list[Row
     return [replace(one, adjusted=next(adjusted)) if one.parts else one for one in rows]
 
 
+def alone(folder) -> list[Row]:
+    """`scorecard` of a single model: what should hold on both models is judged on this one."""
+    study = folder if isinstance(folder, Study) else Study(folder)
+    return scorecard(study, study)
+
+
 def row(claim: Claim, study: Study, second: Study | None = None) -> Row:
     """The row of one claim, `adjusted` for no other."""
     try:

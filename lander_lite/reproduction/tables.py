@@ -17,7 +17,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence], rule: str | 
 
 def _by_method(results: Sequence[dict]) -> Iterator[tuple[str, str, list[dict], dict]]:
     """(profile, method, its results, its line of `summary`)."""
-    from .results import summary  # needs torch, which the course's runner does not
+    from .results import summary  # needs torch
 
     for profile in dict.fromkeys(result["profile"] for result in results):
         of_profile = [result for result in results if result["profile"] == profile]
@@ -43,8 +43,8 @@ def study_table(results: Sequence[dict]) -> str:
 
 
 def find_results(folder) -> list[dict]:
-    """The results of methods on all directions (JSON with `method`, `mean`, `profile`) in `folder`
-    and its subfolders; no sweeps."""
+    """The results of methods on all directions (JSON with `method`, `mean`, `profile`, or studies'
+    tables of them) in `folder` and its subfolders; no sweeps."""
     needed, results = {"method", "mean", "profile"}, []
     for path in sorted(Path(folder).rglob("*.json")):
         try:
@@ -55,6 +55,12 @@ def find_results(folder) -> list[dict]:
             continue
         if content.get("kind", "main") == "main":
             results.append(content)
+    for table in sorted(Path(folder).rglob("main.jsonl")):
+        from .results import stored_runs  # needs torch, which the course's runner does not
+
+        loose = table.with_suffix("")  # files, which are found above
+        stored = stored_runs(table.parent, "main").items()
+        results += [run for name, run in stored if not (loose / f"{name}.json").is_file()]
     return results
 
 

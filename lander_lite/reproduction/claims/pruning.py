@@ -17,9 +17,10 @@ HALF = 0.5  # the sparsity at which calibration texts are compared
 
 
 def recall(point: dict) -> float:
-    """Facts recalled in the languages other than English, percent."""
+    """Facts recalled in the languages other than English, percent; mean BLEU where a corpus has no
+    facts."""
     shares = [share for language, share in point["facts"].items() if language != "en"]
-    return 100 * float(np.mean(shares))
+    return 100 * float(np.mean(shares)) if shares else float(np.mean([*point["bleu"].values()]))
 
 
 def nats_lost(point: dict) -> float:

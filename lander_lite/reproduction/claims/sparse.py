@@ -24,12 +24,13 @@ MEASURES = {  # of the low-resource language; the higher, the better
 
 
 def on_both(function: Callable[[Study], Finding]) -> Callable[[Study, Study | None], Finding]:
-    """The test of a claim that has to hold on both models: every part of each model's finding."""
+    """The test of a claim that has to hold on both models: every part of each model's finding; of
+    one if both are the same (`scorecard.alone`)."""
 
     def test(study, second):
         if second is None:
             raise NotMeasured("a second architecture")
-        models = (study, second)
+        models = dict.fromkeys((study, second))
         findings = [function(model) for model in models]
         parts = []
         for model, finding in zip(models, findings):

@@ -56,7 +56,7 @@ L8 = Claim(
 
 
 def _holds_elsewhere(study, second):
-    if second is None:
+    if second in (None, study):
         raise NotMeasured("a second architecture")
     baselines, ablations, controls = (
         [second.compare(LANDER, name) for name in names]
