@@ -3,6 +3,7 @@ what it does not."""
 
 import json
 import lzma
+import math
 
 import pytest
 
@@ -34,6 +35,7 @@ def result(method, seed, gain):
         "pairs": pairs,
         "perplexity": {"en": 20 * (1.1 if tuned else 1.0), "de": 30.0},
         "facts": {},
+        "curve": [],
         "other_domain": {"mean": {"bleu": 4 + gain, "chrf": 30.0}},
         "learning_rate": 1e-4 if tuned else None,
         "trainable": 1000 if tuned else 0,
@@ -141,3 +143,54 @@ def test_what_is_at_hand(tmp_path, monkeypatch):
     (tmp_path / "ntrex").mkdir()
     assert real.told(True, real.corpus_at_hand()) == "Live, with sentences of NTREX."
     assert "make real" in real.told(False, "data/tiny_babel")
+
+
+def write_edition(study, kind, method, seed, bleu, nats, **more):
+    """A run of a real model's edition of a kind. nats: the loss of plain text, by language."""
+    run = result(method, seed, 0) | more
+    run["pairs"] = {pair: {"bleu": float(x)} for pair, x in bleu.items()}
+    run["perplexity"] = {x: math.exp(y) for x, y in nats.items()}
+    path = study.folder / kind / f"{method}-seed{seed}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(run | {"kind": kind}))
+
+
+def test_the_low_resource_language_and_the_others(study):
+    before = {"en-af": 1, "af-en": 2, "en-de": 3, "de-en": 4}
+    write_edition(study, "real-sparse", "zero-shot", 0, before, {"af": 6, "en": 4, "de": 5})
+    for seed, own in ((0, -0.5), (1, -1.5)):
+        nats = {"af": 6 + own, "en": 4.1, "de": 5.3}
+        after = before | {"en-af": 5 + seed, "de-en": 8}
+        tuned = {"trainable": 2000, "learning_rate": 3e-4}
+        write_edition(study, "real-sparse", "sparse", seed, after, nats, **tuned)
+    table = by_name(real.low_resource_table(study))
+    assert [*table["sparse"].values()][1:] == "2,000|0.0003|5.5|2.0|-1.000|+0.200|5.5".split("|")
+    assert (
+        table["zero-shot"]["nats, af"] == "+0.000" and table["zero-shot"]["BLEU, others"] == "3.5"
+    )
+
+
+def test_pruned_models_by_share_and_by_loss(study):
+    bleu, dense = dict.fromkeys(PAIRS, 4), {"en": 3.0, "de": 4.0}
+    write_edition(study, "real-prune", "zero-shot", 0, bleu, dense)
+    for method, seed, lost in (
+        ("magnitude", 0, 0.5),
+        ("wanda-tokens", 0, 0.1),
+        ("wanda-tokens", 1, 0.3),
+    ):
+        few = {
+            "bleu": dict.fromkeys(PAIRS, 3.0),
+            "perplexity": {"en": math.exp(3), "de": math.exp(4.05)},
+        }
+        curve = [{"sparsity": 0.2, "facts": {}, **few}]
+        nats, half = {"en": 3 + 2 * lost, "de": 4 + lost}, dict.fromkeys(PAIRS, 2)
+        write_edition(study, "real-prune", method, seed, half, nats, sparsity=0.5, curve=curve)
+    rows = real.pruned_table(study).rows
+    assert [row[:3] for row in rows] == [
+        ["0%", "zero-shot", "1"],
+        ["20%", "magnitude", "1"],
+        ["20%", "wanda-tokens", "2"],
+        ["50%", "wanda-tokens", "2"],
+        ["50%", "magnitude", "1"],
+    ]
+    assert rows[3][3:] == ["2.00", "0.40", "0.20"] and rows[2][3:] == ["3.00", "0.00", "0.05"]

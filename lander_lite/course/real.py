@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
@@ -9,8 +10,9 @@ from statistics import fmean
 from ..config import PACKAGE, data_dir
 from ..model import INSTALLED
 from ..reproduction.evidence import NotMeasured, Study
-from ..reproduction.forgetting import over_seeds
+from ..reproduction.forgetting import final_point, over_seeds, pruned
 from ..reproduction.scorecard import alone
+from ..reproduction.specs import LOW_RESOURCE, low_resource
 from ..reproduction.transfer import (
     BASE,
     COMPARED,
@@ -200,3 +202,49 @@ def fronts(ax, study: Study, value: Callable, label: str) -> None:
         cross(ax, trained, [fmean(value(run) for run in runs)], **options)
     ax.set(xlabel="BLEU, trained directions", ylabel=label)
     ax.legend(fontsize=7)
+
+
+# ---------------------------------------------------------------- the neighbours
+def low_resource_table(study: Study) -> Table:
+    """A row a method, tuned on plain text of the low-resource language alone: BLEU from and to it,
+    the change of its loss and of other languages' (nats per token, + is worse), and BLEU of the
+    other directions; means over seeds."""
+    base = final_point(study.runs("sparse", BASE)[0])
+    methods = dict.fromkeys(run["method"] for run in study.runs("sparse"))
+    rows = [low_resource_row(study.runs("sparse", method), base) for method in methods]
+    columns = ["method", "trained", "rate", *low_resource(), f"nats, {LOW_RESOURCE}"]
+    return Table([*columns, "nats, others", "BLEU, others"], rows)
+
+
+def low_resource_row(runs: Sequence[dict], base: dict) -> list:
+    """The row of one method's runs; base: the point before tuning."""
+    rate, points = runs[0]["learning_rate"], [final_point(run) for run in runs]
+    nats = [nats_changed(point, base, LOW_RESOURCE) for point in points]
+    bleu = {pair: fmean(point["bleu"][pair] for point in points) for pair in base["bleu"]}
+    own = [bleu.pop(pair) for pair in low_resource()]
+    row = [runs[0]["method"], f"{runs[0].get('trainable', 0):,}", f"{rate:g}" if rate else "", *own]
+    return [*row, *(f"{fmean(change):+.3f}" for change in zip(*nats)), fmean(bleu.values())]
+
+
+def nats_changed(point: dict, base: dict, language: str) -> tuple[float, float]:
+    """The change of the loss in plain text, nats per token, between two points: of one language,
+    and the mean of the others."""
+    changed = {x: math.log(point["perplexity"][x] / y) for x, y in base["perplexity"].items()}
+    return changed.pop(language), fmean(changed.values())
+
+
+def pruned_table(study: Study) -> Table:
+    """A row a share of weights removed and a metric, the best first: mean BLEU over directions, and
+    nats per token lost, in English and on average in the others; means over calibration draws."""
+    dense, found = final_point(study.runs("prune", BASE)[0]), {}
+    for run in study.runs("prune"):
+        for sparsity, point in pruned(run).items():
+            found.setdefault((sparsity, run["method"]), []).append(point)
+    rows = []
+    for (sparsity, method), points in found.items():
+        bleu = fmean(score for point in points for score in point["bleu"].values())
+        nats = zip(*(nats_changed(point, dense, "en") for point in points))
+        rows.append([f"{sparsity:.0%}", method, len(points), bleu, *map(fmean, nats)])
+    rows.sort(key=lambda row: (row[0], row[-1]))
+    columns = ["removed", "by", "draws", "BLEU", "nats, English", "nats, others"]
+    return Table(columns, rows, ".2f")
