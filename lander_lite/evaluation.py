@@ -287,7 +287,15 @@ def perplexity(
     model, tokenizer, sentences: Sequence[str], *, batch_size: int = 32, max_length: int = 256
 ) -> float:
     """exp of the mean negative log-likelihood of all predicted tokens of sentences that are cut at
-    `max_length` tokens, with a warning.
+    `max_length` tokens, with a warning. Raises: as `plain_text_loss`."""
+    total, examples = plain_text_loss(model, tokenizer, sentences, batch_size, max_length)
+    return math.exp(total / sum(n_tokens(example) - 1 for example in examples))
+
+
+def plain_text_loss(
+    model, tokenizer, sentences: Sequence[str], batch_size: int, max_length: int
+) -> tuple[float, list]:
+    """Negative log-likelihood of all predicted tokens together, in nats, and the encoded sentences.
 
     The first token is predicted only where the tokenizer puts BOS in front; EOS is not scored. The
     pair that is set stays. Sentences of one token are left out, with a warning. Raises: ValueError
@@ -295,14 +303,14 @@ def perplexity(
     """
     examples = encode_sentences(tokenizer, sentences, max_length, 2, "the sentences", "skip")
     if not examples:
-        raise ValueError("perplexity needs at least one sentence of two tokens")
+        raise ValueError("there must be at least one sentence of two tokens")
     check_examples(model, {"the sentences": examples}, max_length)
 
     def loss(batch) -> float:
         return sentence_losses(model, batch).sum().item()
 
-    total = sum(value for _, value in read(model, tokenizer, examples, loss, batch_size=batch_size))
-    return math.exp(total / sum(n_tokens(example) - 1 for example in examples))
+    parts = read(model, tokenizer, examples, loss, batch_size=batch_size)
+    return sum(value for _, value in parts), examples
 
 
 class LanguageId:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import typing
 from collections.abc import Callable, Mapping
@@ -22,6 +23,13 @@ def read_json(path: str | Path, kinds: Mapping[str, type]) -> dict:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         check_kinds(content, kinds)
         return content
+
+
+def read_table(path: str | Path) -> dict[str, dict[str, str]]:
+    """{code: {column: text}} of a tab-separated file whose first line names the columns."""
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return {row["code"]: row for row in rows}
 
 
 def check_kinds(content, kinds: Mapping[str, type]) -> None:

@@ -9,10 +9,11 @@ from lander_lite import load_corpus
 from lander_lite.cli import main
 from lander_lite.config import data_dir
 from lander_lite.neighbours import atlas as module
-from lander_lite.neighbours.atlas import STEPS, Atlas, atlas, read_table, split
+from lander_lite.neighbours.atlas import STEPS, Atlas, atlas, split
 from lander_lite.neighbours.lape import activation_counts, lape_from_counts
 from lander_lite.neurons import NeuronSets
 from lander_lite.probes.knowledge import nats_per_sentence
+from lander_lite.stored import read_table
 
 LANGUAGES = ["en", "de", "zh"]
 

@@ -156,13 +156,6 @@ def language_table(found: Atlas, sets: NeuronSets, nats: dict[str, float]) -> st
     return "\n".join(lines) + "\n"
 
 
-def read_table(path: str | Path) -> dict[str, dict[str, str]]:
-    """{language: {column: text}} of what `language_table` made."""
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    rows = [dict(zip(COLUMNS, line.split("\t"))) for line in lines[1:]]
-    return {row["code"]: row for row in rows}
-
-
 # ---------------------------------------------------------------- on the command line
 def atlas_step(config: LanderConfig, folder: Path) -> Path:
     """`lander-lite atlas`: all languages of the training corpus; parts in atlas/, then one file.

@@ -3,7 +3,6 @@ permutation."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from ..config import data_dir
 from ..neurons import NeuronSets
+from ..stored import read_table
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,8 @@ class Language:
 
 def languages() -> dict[str, Language]:
     """{code: Language} of data/languages.tsv, in its order."""
-    with (data_dir() / "languages.tsv").open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return {row["code"]: Language(**row) for row in rows}
+    rows = read_table(data_dir() / "languages.tsv")
+    return {code: Language(**row) for code, row in rows.items()}
 
 
 def jaccard(sets: NeuronSets, languages: Sequence[str] | None = None) -> Tensor:

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ..config import resolve
 from ..corpus import json_rows
-from ..evaluation import perplexity
-from ..hooks import read, sentence_losses
-from ..prompts import encode_sentences, prompt_ids, texts
+from ..evaluation import perplexity, plain_text_loss
+from ..hooks import read
+from ..prompts import prompt_ids, texts
 
 LONGEST = 10_000  # characters: a statement is read whole
 WITHOUT_SPACES = ("zh", "ja", "th")  # the answer follows the prompt directly
@@ -111,17 +111,9 @@ def nats_per_sentence(
 ) -> float:
     """-log p of a sentence, in nats, mean over sentences that are cut at `max_length` tokens: of
     translations of the same text it compares languages, which perplexity, a mean over tokens, does
-    not, for tokens are shorter in some. The first token counts only after a BOS. Raises: ValueError
-    for no sentences."""
-    examples = encode_sentences(tokenizer, sentences, max_length, 2, "the sentences", "skip")
-    if not examples:
-        raise ValueError("nats_per_sentence needs at least one sentence of two tokens")
-
-    def loss(batch) -> float:
-        return sentence_losses(model, batch).sum().item()
-
-    parts = read(model, tokenizer, examples, loss, batch_size=batch_size)
-    return sum(value for _, value in parts) / len(examples)
+    not, for tokens are shorter in some. Raises: as `evaluation.plain_text_loss`."""
+    total, examples = plain_text_loss(model, tokenizer, sentences, batch_size, max_length)
+    return total / len(examples)
 
 
 def per_language_perplexity(
