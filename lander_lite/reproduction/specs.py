@@ -227,6 +227,7 @@ TRIALS = {
             "lora": (3e-4, 9e-4, 2.7e-3),
             "specific-only": (3e-5, 1e-4, 3e-4, 1e-3),
             "random-specific": (3e-5, 1e-4, 3e-4, 1e-3),
+            "lander-corrected": (3e-5, 1e-4, 3e-4, 1e-3),
             "others": (3e-5, 1e-4, 3e-4),
         },
     ),
