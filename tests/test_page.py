@@ -9,6 +9,7 @@ import nbformat
 import pytest
 from matplotlib import pyplot as plt
 
+from lander_lite.course.diagrams import neuron_sum, partition, router
 from lander_lite.course.plots import COLOURS, alt_text, panels
 from lander_lite.course.report import mathml, report
 from lander_lite.course.tables import Table, bleu_table
@@ -95,6 +96,31 @@ def test_pictures_have_a_text_and_dark_screens_their_colours(html):
     assert page.texts == ['BLEU, "a < b"', "a picture without a title"]
     assert '<style media="(prefers-color-scheme: dark)"' in html
     assert html.count("<main>") == 1 and html.index("<nav") < html.index("<main>")
+
+
+@pytest.mark.parametrize(
+    "draw, arguments, says",
+    [
+        (neuron_sum, [512], ["row 512 of up", "column 512 of down", "$h_{512}$"]),
+        (
+            partition,
+            [["en", "de", "it"], 512],
+            ["general: the 460 neurons of lowest variance", "52"],
+        ),
+        (router, [["en", "de", "it", "zh"], "it-en"], ["de zh: take no part in it-en", "it", "en"]),
+    ],
+)
+def test_diagrams_say_what_they_were_given_and_stay_inside(draw, arguments, says):
+    draw(*arguments)
+    figure = plt.gcf()
+    figure.canvas.draw()
+    (ax,) = figure.axes
+    assert {*says} <= {text.get_text() for text in ax.texts} and alt_text(figure)
+    inside = figure.bbox.padded(1)
+    for text in ax.texts:
+        box = text.get_window_extent()
+        assert inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0, text
+    plt.close(figure)
 
 
 def test_a_picture_is_described_by_its_titles_or_else_by_its_axes():
