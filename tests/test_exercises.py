@@ -116,6 +116,30 @@ def test_a_lesson_says_what_it_needs_and_closes_its_predictions(lesson):
         assert number in printed, f"{number} stands in a prediction's answer only"
 
 
+WORDS = {  # how a lesson writes a word of the glossary, where it is not the heading itself
+    "FFN neuron": r"neurons?",
+    "Nats": r"nats?",
+    "Seed": r"seeds?",
+    "General and specific": r"language-(general|specific)",
+    "Adapter": r"adapters?",
+    "Claim numbers": r"[LSP]\d+",
+}
+GLOSSARY = (NOTEBOOKS["00"].parent / "GLOSSARY.md").read_text(encoding="utf-8")
+TERMS = re.findall(r"^### (.+)\n(?:(?!###)[^#])*?\*Lesson (\d\d)\.\*", GLOSSARY, re.M)
+
+
+@pytest.mark.parametrize("term, lesson", TERMS)
+def test_a_word_that_comes_before_its_lesson_is_linked_to_the_glossary(term, lesson):
+    written = re.compile(rf"\b{WORDS.get(term, re.escape(term))}\b")
+    link = f"](GLOSSARY.md#{term.lower().replace(' ', '-')})"
+    for earlier in (number for number in LESSONS if number < lesson):
+        cells = lesson_of(earlier).cells
+        text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        text = re.sub(r"\[[^]]*\]\(\w+\.ipynb\)", "", text)  # titles of lessons
+        if found := written.search(text):
+            assert text.startswith(link, found.end()), f"{term} in lesson {earlier}"
+
+
 # ---------------------------------------------------------------- checks
 def test_a_check_shows_the_kind_of_a_mistake_and_not_the_value(capsys):
     @exercise("99.1", 2, 5, own=sum)
