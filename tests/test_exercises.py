@@ -8,11 +8,14 @@ from importlib import import_module
 
 import nbformat
 import pytest
+import torch
 
+from lander_lite import NeuronSets
 from lander_lite.config import PACKAGE
 from lander_lite.course import exercises
 from lander_lite.course.exercises import choose, compare, exercise, same
 from lander_lite.course.solutions import exercises_of, main, solved
+from lander_lite.pipeline import write_json
 
 LESSONS = dict.fromkeys(
     ["00", "01", "02", "03", "04", "05", "06", "07", "08", "12"], 5
@@ -174,7 +177,6 @@ def test_one_of_several_answers():
 
 def test_answers_may_be_lists_arrays_or_tensors():
     import numpy as np
-    import torch
 
     assert same(torch.tensor([1.0, 2.0]), (1, 2)) and same(np.array([[1]]), [[1 + 1e-6]])
     assert same({"a": torch.tensor(3)}, {"a": 3}) and same("x", "x")
@@ -214,3 +216,33 @@ def test_what_can_not_be_solved_is_one_line(tmp_path, capsys):
     assert not (tmp_path / "new").exists()
     assert main([str(tmp_path / "no.ipynb"), "--output-dir", str(tmp_path / "new")]) == 2
     assert "no.ipynb" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- the project
+def test_the_code_of_the_project_works_on_a_small_corpus(tmp_path, monkeypatch, capsys):
+    page = (NOTEBOOKS["00"].parent / "PROJECT.md").read_text(encoding="utf-8")
+    check, differences, switching = re.findall(r"```python\n(.*?)```", page, re.S)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-corpus").mkdir()
+    for part, thing in {"train": "dog", "test": "cat"}.items():
+        row = f"The {thing} sleeps.\tDer Hund schläft.\tIl cane dorme.\n"
+        (tmp_path / "my-corpus" / f"{part}.tsv").write_text(f"en\tde\tit\n{row}", encoding="utf-8")
+    exec(check, {})
+    said = capsys.readouterr().out
+    assert "['en', 'de', 'it'] 1 1\ntest rows that are training rows too: 0\n" in said
+    texts = {"reference": ["a b c d e", "f g h i"], "after": ["a b c d e", "f g h x"]}
+    languages = ["en", "de", "it"]
+    own = {language: {7: torch.tensor([i])} for i, language in enumerate(languages)}
+    sets = NeuronSets([7], languages, {7: torch.arange(3, 344)}, own, d_ff=344)
+    for name, gain in {"chosen-0": 2, "chosen-1": 4, "random-0": 1, "random-1": 1}.items():
+        folder = tmp_path / "runs" / "project" / name
+        folder.mkdir(parents=True)
+        write_json(folder / "results.json", {"after": {"mean": {"bleu": gain}}})
+        write_json(folder / "translations.json", {"en-de": texts})
+        sets.save(folder / "neurons.safetensors")
+    exec(differences, {})
+    exec(switching, {})
+    said = capsys.readouterr().out
+    assert "chosen - random: +2.0 BLEU, over seeds [-10.7, +14.7]" in said
+    assert "over test sentences [+0.0, +0.0]" in said
+    assert said.count("own language") == 3 and "random 1:" in said
