@@ -225,8 +225,8 @@ TRIALS = {
         rates={
             "full": (9e-6, 3e-5, 9e-5),
             "lora": (3e-4, 9e-4, 2.7e-3),
-            "specific-only": (3e-5, 1e-4, 3e-4, 1e-3),
-            "random-specific": (3e-5, 1e-4, 3e-4, 1e-3),
+            "specific-only": (3e-5, 1e-4, 3e-4, 1e-3, 3e-3),
+            "random-specific": (3e-5, 1e-4, 3e-4, 1e-3, 3e-3),
             "lander-corrected": (3e-5, 1e-4, 3e-4, 1e-3),
             "others": (3e-5, 1e-4, 3e-4),
         },
