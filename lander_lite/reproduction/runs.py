@@ -28,7 +28,7 @@ from .baselines import count_trainable, in_float32
 from .lab import Lab
 from .methods import METHODS
 from .results import settings_of
-from .specs import SPARSITIES, Spec
+from .specs import SPARSITIES, Spec, half_decades
 
 LIBRARIES = ("lander-lite", "torch", "transformers", "peft", "accelerate", "sacrebleu")
 ALIGNED = 200  # test sentences with their translations, for `alignment`
@@ -45,13 +45,15 @@ class Made:
 
 
 def run(lab: Lab, spec: Spec, chosen: dict | None, sentences: dict) -> dict:
-    """The result of one run, which is also written to its file. chosen: {"rate", "grid"} of the
-    method; sentences: {"grid", "test"}, per direction, None for the kind's own."""
+    """The result of one run, which is also written to its file. chosen: what `study.choose` says of
+    its grid; sentences: {"grid", "test"}, per direction, None for the kind's own."""
     start, config, method = time.time(), lab.config, METHODS[spec.method]
     reset_peak_memory()
     sets = lab.sets_of(spec)
-    chosen = chosen or {"rate": None, "grid": {}}
+    chosen = chosen or {"rate": None, "grid": {}, "at_end": False}
     rate = spec.rate or chosen["rate"]
+    if spec.step:
+        rate = half_decades(rate, spec.step, method.scale)
     made = _make(lab, spec, sets, rate)
     ready = time.time() - start
     scores = _translations(lab, spec, made.model, sentences)
@@ -65,6 +67,7 @@ def run(lab: Lab, spec: Spec, chosen: dict | None, sentences: dict) -> dict:
         "train_pairs": spec.stages(config),
         "learning_rate": rate,
         "grid": chosen["grid"],
+        "rate_at_end": chosen["at_end"],  # of all rates that were tried: one beyond may be better
         "updates": spec.updates(config) if method.build else 0,
         **made.details,
         **_measures(lab, spec, made.model, sets),
