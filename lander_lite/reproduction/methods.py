@@ -18,6 +18,7 @@ from torch import nn
 
 from ..blocks import decoder_blocks, feed_forwards
 from ..neurons import NeuronSets, random_neurons
+from ..training.kl import KL_SENTENCES
 from ..tuner.model import LanderTuningConfig, get_lander_model
 from . import baselines
 from .block import with_other_modules
@@ -32,7 +33,7 @@ class Method:
     model. scale: factor on the learning-rate grid, whose size is the same for all. needs_scores:
     neurons' scores decide what trains. quantisable: frozen weights may lie in 4 or 8 bits.
     plain_text: for the kind "sparse" alone. prune: (metric of `pruning.prune`, calibration
-    text)."""
+    text). choose: (lab, sets, seed) -> the NeuronSets that it trains, if it trains neurons."""
 
     name: str
     about: str
@@ -44,6 +45,12 @@ class Method:
     quantisable: bool = False
     plain_text: bool = False
     prune: tuple[str, str] | None = None
+    choose: Callable | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name in tables, with what it reads beyond the others' data."""
+        return f"{self.name} + monolingual text" if self.kl else self.name
 
     @property
     def seeded(self) -> bool:
@@ -158,7 +165,8 @@ def _selective(
         chosen = choose(lab, sets, seed)
         return get_lander_model(model, LanderTuningConfig(neuron_sets=chosen, routing=routing))
 
-    return Method(name, about, build, needs_scores=needs_scores, quantisable=True, **more)
+    more |= {"needs_scores": needs_scores, "quantisable": True, "choose": choose}
+    return Method(name, about, build, **more)
 
 
 def _whole_block(name: str, about: str, norms: bool = False) -> Method:
@@ -181,7 +189,8 @@ BASELINES = (
     Method("full", "every parameter", _whole(baselines.full)),
     Method(
         "full-kl",
-        "every parameter, with KL to the base model on monolingual text",
+        f"every parameter, + monolingual text: KL to the base model on {KL_SENTENCES} more "
+        f"sentences of each language",
         _whole(baselines.full),
         kl=1.0,
     ),

@@ -203,7 +203,7 @@ def _measures(lab: Lab, spec: Spec, model, sets: NeuronSets) -> dict:
         if not kind.plain_text:
             return {}
         return {"perplexity": per_language_perplexity(model, lab.tokenizer, lab.valid, trained)}
-    result = _mechanics(lab, model, sets, trained[0]) if kind.plain_text else {}
+    result = _mechanics(lab, spec, model, sets) if kind.plain_text else {}
     if lab.other_domain is not None and kind.other_domain:
         result["other_domain"] = _other_domain(lab, spec, model)
     if METHODS[spec.method].shots:
@@ -219,12 +219,15 @@ def _other_domain(lab: Lab, spec: Spec, model) -> dict:
     return {key: scores[key] for key in (*pairs, "mean")}
 
 
-def _mechanics(lab: Lab, model, sets: NeuronSets, language: str) -> dict:
-    """How far the weights of the language's neurons moved, and how alike its sentences and English
-    ones look, layer by layer."""
+def _mechanics(lab: Lab, spec: Spec, model, sets: NeuronSets) -> dict:
+    """How far the weights of the language's neurons moved, those that the method trains if it
+    trains neurons, and how alike its sentences and English ones look, layer by layer."""
+    choose, language = METHODS[spec.method].choose, spec.stages(lab.config)[0][0]
+    moved = choose(lab, sets, spec.seed) if choose else sets
     english, foreign = zip(*pair_rows(lab.test, f"en-{language}", ALIGNED))
     return {
-        "weight_change": weight_change(lab.base, model, sets, language),
+        "weight_change": weight_change(lab.base, model, moved, language),
+        "weight_change_of": moved.hash(),
         "alignment": alignment(model, lab.tokenizer, english, foreign),
     }
 

@@ -221,9 +221,10 @@ def _scores(one: Grid, found: Mapping[Spec, dict], grid, config) -> dict[float, 
 def valid_score(trial: dict) -> float:
     """What a learning rate is chosen by; the higher, the better: BLEU of all measured directions,
     or of the one that was trained. For plain text BLEU over perplexity, so that a tenth of the one
-    weighs as much as a tenth of the other."""
+    weighs as much as a tenth of the other; 1 BLEU more, for where nothing is translated perplexity
+    decides."""
     if TRIALS[trial["kind"]].plain_text:
-        return trial["mean"]["bleu"] / fmean(trial["perplexity"].values())
+        return (1 + trial["mean"]["bleu"]) / fmean(trial["perplexity"].values())
     own = trial["settings"].get("pair")
     return (trial["pairs"][own] if own else trial["mean"])["bleu"]
 
