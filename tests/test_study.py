@@ -551,8 +551,8 @@ def test_a_model_in_half_precision_trains_in_float32_and_is_measured_as_the_base
     for r in results:  # the same sentences, and the same precision
         assert r["other_domain"]["en-de"]["chrf"] == pytest.approx(r["pairs"]["en-de"]["chrf"])
         assert set(r["perplexity"]) == {"en", "de", "zh"} and r["facts"] == {}
-    tried = {name: [float(x) for x in r["grid"]] for name, r in zip(methods, results)}
-    assert tried["full"] == [9e-6, 3e-5, 9e-5] and tried["layers"] == [3e-5, 1e-4, 3e-4]
+    tried = {name: {float(x) for x in r["grid"]} for name, r in zip(methods, results)}
+    assert tried["full"] >= {9e-6, 3e-5, 9e-5} and tried["layers"] >= {3e-5, 1e-4, 3e-4}
     lab = Lab(config, tmp_path)
     for name in ("full", "layers"):
         model = in_float32(METHODS[name].build(lab.fresh(), lab, lab.sets(), 0))
