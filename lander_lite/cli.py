@@ -44,7 +44,8 @@ RUN = {  # the steps of `run`, and what each does, in words
 SHARED = (*ORDER, "lape")  # may run in several processes (accelerate launch)
 
 USAGE = "--profile P --corpus C --pairs en-de,de-en --output-dir D --set a.b=c"
-KINDS = "k epsilon normalize router matrix forgetting sequence low-resource sparse prune analysis"
+KINDS = "forgetting sequence matrix equal-size k epsilon normalize router low-resource sparse"
+KINDS += " prune transfer analysis"
 FLAGS = """
 --profile    {profiles} (default: that of --output-dir, else tiny-bloom)
 --config     a YAML file in place of a profile
@@ -60,7 +61,7 @@ FLAGS = """
 --gpu        plan: say what to change if it does not fit, such as T4 or "A100 80GB"
 --kinds      study: main, {kinds}, or all
 --methods    study: what to compare, such as full,lora,lander-corrected (default: those of the kind)
---seeds      study: trainings per method
+--seeds      study: trainings per method (default: the kind's own number)
 --hours      study: start no run after so many hours; the same command goes on
 --jobs       study: runs side by side; they share the CPU's threads
 --shard      study: one part of all runs, such as 3/8, for a job array; go through it twice
@@ -88,7 +89,7 @@ OPTIONS = {
     "--metric": {"default": "translation"},
     "--method": {"default": "landermt"},
     "--kinds": {"default": "main"},
-    "--seeds": {"type": int, "default": 3},
+    "--seeds": {"type": int},
     "--hours": {"type": float},
     "--jobs": {"type": int, "default": 1},
     "--fast": {"action": "store_true"},
@@ -120,8 +121,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         listed = ", ".join([*flags[1:], "--no-resume"])
         raise ValueError(f"unknown argument {unknown[0]!r}{near}; flags: {listed}")
     for name in ("seeds", "jobs"):
-        if getattr(known, name) < 1:
-            raise ValueError(f"--{name} {getattr(known, name)} must be at least 1")
+        if (number := getattr(known, name)) is not None and number < 1:
+            raise ValueError(f"--{name} {number} must be at least 1")
     if known.hours is not None and not 0 < known.hours < float("inf"):
         raise ValueError(f"--hours {known.hours} must be a positive number")
     if known.step not in STEPS:

@@ -17,7 +17,7 @@ from lander_lite.layers import detect_layers
 from lander_lite.neighbours.families import agreement_by_language
 from lander_lite.neurons import NeuronSets, categorize
 from lander_lite.prompts import texts
-from lander_lite.reproduction.analyses import ANALYSES, analyse, gates
+from lander_lite.reproduction.analyses import ANALYSES, analyse, gates, quality
 from lander_lite.reproduction.analyses.shared import (
     Analysis,
     interval,
@@ -93,6 +93,7 @@ KEYS = {
         "bleu",
         "learned_minus",
     },
+    "quality": {"pairs", "sentences", "bleu", "tenths", "features"},
     "profile": {
         "languages",
         "layers",
@@ -188,7 +189,8 @@ def quickly(monkeypatch):
             if name in module:
                 monkeypatch.setitem(module, name, value)
     real = gates.translate
-    monkeypatch.setattr(gates, "translate", lambda *a, **k: real(*a, **k, max_new_tokens=2))
+    for module in (gates, quality):
+        monkeypatch.setattr(module, "translate", lambda *a, **k: real(*a, **k, max_new_tokens=2))
 
 
 def failing(message):

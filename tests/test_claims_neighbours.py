@@ -1,6 +1,8 @@
 """The neighbours' claims on made-up result files: a clear win, a tie, the wrong side, missing
 files."""
 
+import json
+
 import pytest
 from test_scorecard import PAIRS, about, analysis, judge, write
 
@@ -68,6 +70,7 @@ def sparse(folder, **changed):
                 perplexity={"en": v["perplexity"], "af": v["af_perplexity"] + e},
                 facts={"en": v["facts"], "af": v["af_facts"]},
                 alignment={what: [v["cosine"], v["cosine"] + e] for what in ("difference", "cka")},
+                weight_change_of="those that it trains",
                 weight_change={
                     "up": {"0": v["up"], "5": v["up"] + 0.05},
                     "down": {"0": v["down"], "5": v["down"] + 0.05 + e},
@@ -105,11 +108,15 @@ def prune(folder, recall, noise=0.001):
 def two(tmp_path):
     """Both models alike; returns judge(id)."""
 
+    def judged(id):
+        return judge(id, Study(tmp_path / "one"), Study(tmp_path / "two"))
+
     def make(**changed):
         for name in ("one", "two"):
             sparse(tmp_path / name, **(changed if name == "two" else {}))
-        return lambda id: judge(id, Study(tmp_path / "one"), Study(tmp_path / "two"))
+        return judged
 
+    make.folder, make.judge = tmp_path, judged
     return make
 
 
@@ -140,6 +147,18 @@ BELOW = "**Contradicted here:** two: "
 def test_one_miss_on_one_model_spoils_it(id, changed, missed, two):
     row = two(**changed)(id)
     assert row.verdict == CONTRADICTED and row.measured.endswith(missed), row.measured
+
+
+def test_random_neurons_count_as_a_control_where_they_are_those_that_were_trained(two):
+    row = two(sparse_random={"down": 0.3})("S4")
+    assert "not measured" not in row.control and "two: +0.20 [" in row.control
+    (old,) = two.folder.glob("two/sparse/sparse-random-*-seed1.json")
+    content = json.loads(old.read_text())
+    del content["weight_change_of"]
+    old.write_text(json.dumps(content))
+    row = two.judge("S4")
+    assert row.verdict == REPRODUCED and "one: +0.0" in row.control
+    assert "two: not measured (weight_change_of" in row.control
 
 
 def test_one_model_alone_is_not_measured(tmp_path):
@@ -205,7 +224,12 @@ def test_features_must_stand_out_more_than_by_drawing_again(
     tmp_path, by_layer, difference, verdict
 ):
     features(tmp_path, by_layer, about(difference, 1.0))
-    assert judge("P1", Study(tmp_path)).verdict == verdict
+    row = judge("P1", Study(tmp_path))
+    assert row.verdict == verdict and "not measured (analysis: quality)" in row.measured
+    removed = {"largest_minus_random": about(9.0), "of_translation_minus_random": about(0.5)}
+    analysis(tmp_path, "quality", {"features": removed})
+    row = judge("P1", Study(tmp_path))
+    assert row.verdict == verdict and "the largest 9.0 [" in row.measured
 
 
 def test_pruning_must_beat_the_dense_model_and_random_tokens(tmp_path):

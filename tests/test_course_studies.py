@@ -47,6 +47,18 @@ def test_a_rival_is_compared_after_equal_updates_and_at_equal_gain():
     assert [row[-1] for row in rows[:2]] == ["more", "more"] and rows[0][2] == "–"
 
 
+def test_fronts_are_drawn_to_the_largest_gain_of_all_seeds():
+    from lander_lite.course.plots import panels
+
+    runs = [RUNS[0], *(run("full-kl", seed, 10 + seed, 2) for seed in range(3))]
+    runs += [run("full-kl", seed, 20, 8) | {"settings": {"step": 1}} for seed in range(3)]
+    _, ax = panels()
+    studies.front_lines(ax, runs, ["full-kl", "lora"])
+    (line,) = ax.get_lines()
+    assert line.get_label() == "full-kl + monolingual text"
+    assert line.get_xdata()[-1] == 20 and line.get_ydata()[-1] == 8
+
+
 def test_differences_are_clear_where_the_interval_leaves_zero_out():
     theirs = {seed: {"gain": 5.0} for seed in range(3)}
     ours = {0: {"gain": 7.0}, 1: {"gain": 7.1}, 2: {"gain": 7.2}}

@@ -17,7 +17,11 @@ from lander_lite.reproduction.forgetting import (
     direction_masks,
     equal_gain,
     final_point,
+    front,
+    front_over_seeds,
+    fronts,
     group_means,
+    loss_at,
     matrices,
     over_seeds,
     pruned,
@@ -57,7 +61,8 @@ def result(
     }
 
 
-ZERO = result("zero-shot", moment(10, 20, 30, 40))
+ZERO_POINT = moment(10, 20, 30, 40)
+ZERO = result("zero-shot", ZERO_POINT)
 
 
 def test_change_is_a_gain_on_trained_pairs_and_losses_elsewhere():
@@ -172,6 +177,33 @@ def test_equal_gain_pairs_the_seeds_and_leaves_out_those_that_never_gain():
     before = final_point(ZERO)
     assert found[0] == at_equal_gain(curve(fast[0], before, "bleu"), curve(slow[0], before, "bleu"))
     assert equal_gain([ZERO, *fast], "full", "random", "bleu") == []
+
+
+def test_a_front_keeps_what_no_other_point_beats_and_starts_at_the_base():
+    points = [(0, 0), (4, 2), (3, 1), (2, 3), (4, 5), (-1, -3), (6, 1.5)]
+    assert front(points) == [(0, 0), (3, 1), (6, 1.5)]
+    assert front([(-1.0, 2.0)]) == [(0, 0)]
+    assert loss_at(front(points), [1.5, 3, 4.5]).tolist() == [0.5, 1, 1.25]
+    assert np.isnan(loss_at(front(points), [6.5])).all()
+
+
+def test_fronts_join_all_rates_of_a_seed_and_equal_gain_is_read_on_them():
+    def at(step, gain, loss, method="full", seed=0):
+        settings = {"step": step} if step else {}
+        end = moment(10 + gain, 20 + gain, 30 - loss, 40 - loss)
+        return result(method, end, seed, points=[ZERO_POINT], settings=settings)
+
+    runs = [at(0, 4, 4, seed=x) for x in range(3)] + [at(-1, 4, 1 + x, seed=x) for x in range(3)]
+    runs += [at(0, 8, 8, "lora", x) for x in range(3)]
+    diverged = at(1, 9, 0) | {"diverged": "nan"}
+    found = fronts([ZERO, *runs, diverged], "full", "bleu")
+    assert found == {x: [(0, 0), (4, 1 + x)] for x in range(3)}
+    assert list(seeds(runs, "full")) == [0, 1, 2] and seeds(runs, "full")[0] == runs[0]
+    table = front_over_seeds(found, 3)
+    assert {gain: row["mean"] for gain, row in table.items()} == {0: 0, 2: 1, 4: 2}
+    low, high = table[4]["interval"]
+    assert (low, high) == pytest.approx((2 - 2.484, 2 + 2.484), abs=0.001)
+    assert equal_gain([ZERO, *runs], "full", "lora", "bleu") == [(4, 1 + x, 4) for x in range(3)]
 
 
 def test_stored_reads_a_folder_or_says_what_makes_it(tmp_path, capsys):

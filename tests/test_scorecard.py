@@ -17,6 +17,7 @@ from lander_lite.config import PACKAGE
 from lander_lite.reproduction import evidence, scorecard
 from lander_lite.reproduction.claims import CLAIMS
 from lander_lite.reproduction.claims.forgetting import FORGETTERS
+from lander_lite.reproduction.claims.router import at_equal_rates
 from lander_lite.reproduction.claims.tables import ABLATIONS, BASELINES, CONTROLS
 from lander_lite.reproduction.departures import DEPARTURES
 from lander_lite.reproduction.departures import as_markdown as departures_table
@@ -276,6 +277,73 @@ def test_a_diverged_run_is_not_stable(study, tmp_path):
     assert result.decides.name == "no diverged run"
 
 
+def test_the_router_that_trains_must_be_stable_too(study, tmp_path):
+    routers(tmp_path, 0.4)
+    assert "of the learned gate not measured (analysis: gates)" in judge("L10", study()).measured
+    gates = changed(ANALYSES["gates"], "moved sd", 0.02) | {"bleu": {"learned": HIGH | {"sd": 1.5}}}
+    analysis(tmp_path, "gates", gates)
+    for rate in GRID[2:]:
+        for seed in range(3):
+            write(
+                tmp_path,
+                "router",
+                "lander-learned",
+                seed,
+                40.0 + 9 * seed,
+                f"{rate}",
+                learning_rate=rate,
+            )
+    result = judge("L10", study())
+    assert result.verdict == CONTRADICTED
+    assert result.decides.name.startswith("spread of the learned router below")
+    assert "of the learned gate sd over seeds 0.020 of its move, 1.5 BLEU" in result.measured
+
+
+@pytest.mark.parametrize(
+    "ahead, said",
+    [
+        ((-4.0, -1.0, 3.0), "the sign changes with the rate, as by another step size"),
+        ((2.0, 1.0, 3.0), "better at each rate"),
+        ((-2.0, -1.0, -3.0), "worse at each rate"),
+        ((-2.0, 0.0, -3.0), "not one sign at each rate"),
+    ],
+)
+def test_a_router_is_compared_at_each_rate_before_a_sentence_is_said(ahead, said, study, tmp_path):
+    for rate, difference in zip(GRID[2:], ahead):
+        for seed in range(3):
+            for method, bleu in (("lander-none", 40.0), (LANDER, 40.0 + difference)):
+                noise = seed / 100 * (1 if difference else (-1) ** seed) * (method == LANDER)
+                write(tmp_path, "router", method, seed, bleu + noise, f"{rate}", learning_rate=rate)
+    text = at_equal_rates(study())
+    assert text.endswith(said) and text.count(" at 0.0") == 3
+    main(tmp_path, GATED)
+    analysis(tmp_path, "gates", ANALYSES["gates"])
+    assert said in judge("L9", study()).control
+    assert judge("L9", study()).verdict == REPRODUCED  # the learned router was not run there
+    for rate, difference in zip(GRID[2:], ahead):
+        for seed in range(3):
+            bleu = 40.0 + difference + seed / 100
+            write(tmp_path, "router", "lander-learned", seed, bleu, rate, learning_rate=rate)
+    names = {part.name: part for part in judge("L9", study()).parts}
+    found = names["better than no router at equal rates"]
+    assert found.mean == pytest.approx(sum(ahead) / 3, abs=0.02)
+
+
+def test_scores_of_neurons_are_judged_in_translation_where_it_is_measured(study, tmp_path):
+    analysis(tmp_path, "ablation", ANALYSES["ablation"])
+    result = judge("L3", study())
+    assert result.verdict == REPRODUCED
+    assert "both in BLEU: not measured (analysis: quality)" in result.measured
+    one = {"top_minus_random": about(5.0), "top_minus_top_by_activation": about(2.0)}
+    analysis(tmp_path, "quality", {"tenths": one})
+    result = judge("L3", study())
+    assert result.verdict == REPRODUCED and "both in BLEU: 5.0 [" in result.measured
+    analysis(tmp_path, "quality", {"tenths": one | {"top_minus_random": about(-2.0)}})
+    result = judge("L3", study())
+    assert result.verdict == CONTRADICTED
+    assert result.decides.name == "top tenth costs more BLEU than random tenths"
+
+
 # ---------------------------------------------------------------- transfer and forgetting
 def transfers(folder, own, others, noise=0.1):
     write(folder, "matrix", "zero-shot", bleu=20.0)
@@ -341,6 +409,17 @@ def test_less_forgetting_must_hold_against_each_method(study, tmp_path):
     assert judge("L12", study()).verdict == CONTRADICTED
     (tmp_path / "sequence" / "lora--seed0.json").unlink()
     assert judge("L12", study()).verdict == NOT_MEASURED
+
+
+def test_equal_gain_is_read_on_fronts_where_several_rates_were_run(study, tmp_path):
+    forgetting(tmp_path, {LANDER: 1.0} | dict.fromkeys(FORGETTERS, 5.0))
+    for seed in range(3):  # full tuning, half a decade lower: as much gained, nothing lost
+        bleu = {pair: 40.0 + 11.0 * (pair in PAIRS[:2]) for pair in PAIRS}
+        more = {"train_pairs": [PAIRS[:2]], "settings": {"step": -1}}
+        write(tmp_path, "forgetting", "full", seed, bleu, "low", **more)
+    result = judge("L12", study())
+    assert result.verdict == CONTRADICTED and "full +4.0 [" in result.measured
+    assert result.decides.name == "keeps more at equal gain than full"
 
 
 def test_losing_less_because_of_learning_less_is_not_enough(study, tmp_path):

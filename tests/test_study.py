@@ -3,7 +3,9 @@ kind."""
 
 import json
 import lzma
+import math
 import re
+from dataclasses import replace
 
 import pandas
 import pytest
@@ -22,8 +24,9 @@ from lander_lite.reproduction.baselines import (
     in_float32,
     random_layers,
 )
+from lander_lite.reproduction.block import Units
 from lander_lite.reproduction.lab import Lab, corpus_hash
-from lander_lite.reproduction.methods import METHODS, TRANSFER, TUNED, scattered
+from lander_lite.reproduction.methods import BLOCK, EQUAL_SIZE, METHODS, TRANSFER, TUNED, scattered
 from lander_lite.reproduction.results import (
     by_setting,
     fold,
@@ -33,10 +36,20 @@ from lander_lite.reproduction.results import (
     summary,
 )
 from lander_lite.reproduction.runs import run
-from lander_lite.reproduction.specs import GRID, KINDS, grid_specs, specs_of
-from lander_lite.reproduction.study import missing, study
+from lander_lite.reproduction.specs import (
+    GRID,
+    KINDS,
+    TRIALS,
+    Grid,
+    grid_specs,
+    grids_of,
+    half_decades,
+    specs_of,
+)
+from lander_lite.reproduction.study import choose, missing, plan, study
+from lander_lite.training.loop import finetune
 
-MODULE, LAB = run.__globals__, Lab.translations.__globals__
+MODULE, LAB, STUDY = run.__globals__, Lab.translations.__globals__, study.__globals__
 
 
 @pytest.fixture
@@ -103,7 +116,7 @@ def go(config, out, methods, **keys):
             {"methods": ["full", "lander"]},
             "unknown method 'lander'.*; methods: zero-shot, .*lander-learned",
         ),
-        ({"kinds": ["man"]}, "unknown kind 'man'.*main.*; kinds: main, k, epsilon"),
+        ({"kinds": ["man"]}, "unknown kind 'man'.*main.*; kinds: main, forgetting, sequence"),
         ({"seeds": 0}, "seeds = 0"),
         (
             {"kinds": ["k"], "methods": ["magnitude"]},
@@ -315,6 +328,96 @@ def test_a_run_that_diverges_is_marked_and_the_study_goes_on(config, tmp_path, m
     ]
 
 
+def trials_of(one, scores, config, **more):
+    """{trial: result} that a study would find: BLEU on valid by rate."""
+    return {
+        spec: {
+            "kind": one.kind,
+            "settings": dict(spec.settings),
+            "mean": {"bleu": bleu},
+            "pairs": {pair: {"bleu": bleu} for pair in config.corpus.pairs},
+            **more,
+        }
+        for rate, bleu in scores.items()
+        for spec in one.trials([rate], config)
+    }
+
+
+def test_rates_lie_half_a_decade_apart_on_a_ladder_that_goes_on():
+    assert [half_decades(x, 1) for x in GRID] == [*GRID[1:], 0.1]
+    assert [half_decades(x, -1) for x in GRID] == [1e-4, *GRID[:-1]]
+    assert half_decades(9e-2, 1, 3.0) == 0.3 and half_decades(9e-4, -1, 3.0) == 3e-4
+
+
+@pytest.mark.parametrize(
+    "best, rate, at_end",
+    [(3e-3, 3e-3, False), (3e-2, 3e-2, False), (1e-4, 1e-4, False), (10.0, 1.0, True)],
+)
+def test_a_grid_goes_on_where_its_best_rate_lies_at_an_end(best, rate, at_end, config):
+    """Each rate more is asked for when the rates before are known, and three at most."""
+    one, known = Grid("grid", "full"), {}
+    wanted, tried = STUDY["_wanted"], []
+    while waiting := [x for x in wanted([one], known, GRID, config) if x not in known]:
+        tried.append([spec.rate for spec in waiting])
+        scores = {x.rate: -abs(math.log(x.rate / best)) for x in waiting}
+        known |= trials_of(one, scores, config)
+    chosen = choose([one], known, GRID, config)[one]
+    assert (chosen["rate"], chosen["at_end"]) == (rate, at_end)
+    assert tried[0] == [*GRID] and all(len(more) == 1 for more in tried[1:]) and len(tried) <= 4
+    assert [*chosen["grid"]] == [str(x) for x in sorted(sum(tried, []))]
+
+
+def test_a_kind_chooses_by_what_it_trains_for(config):
+    plain, matrix = Grid("grid-sparse", "full"), Grid("grid-matrix", "full")
+    found = trials_of(plain, {0.001: 20.0}, config, perplexity={"af": 20.0})
+    found |= trials_of(plain, {0.01: 5.0}, config, perplexity={"af": 18.0})
+    assert choose([plain], found, (0.001, 0.01), config)[plain]["rate"] == 0.001
+    pairs = [spec.settings for spec in matrix.trials([0.001], config)]
+    assert pairs == [(("pair", "en-de"),), (("pair", "zh-en"),)]
+    found = trials_of(matrix, {0.001: 1.0, 0.01: 1.0}, config)
+    for spec, trial in found.items():  # its own direction counts alone
+        own, rate = dict(spec.settings)["pair"], spec.rate
+        trial["pairs"][own]["bleu"] = {0.001: 3.0, 0.01: 2.0}[rate]
+        trial["mean"]["bleu"] = 100 * rate
+    score = choose([matrix], found, (0.001, 0.01), config)[matrix]
+    assert score["rate"] == 0.001 and score["grid"] == {"0.001": 3.0, "0.01": 2.0}
+    aims = {
+        kind: (definition.grid, [len(x) for x in definition.stages(config, {"pair": "en-de"})])
+        for kind, definition in KINDS.items()
+    }
+    assert aims["sequence"] == ("grid-sequence", [1, 1]) and aims["k"][0] == "grid"
+    for kind, (grid, stages) in aims.items():  # trials are trained as the runs are
+        trial = TRIALS[grid]
+        assert kind == "forgetting" or stages == [
+            len(x) for x in trial.stages(config, {"pair": "en-de"})
+        ]
+
+
+def test_budgets_have_rates_of_their_own_and_languages_are_the_kinds(config):
+    specs = specs_of(["equal-size"], ["specific-only"], 2, config)
+    assert len(grids_of(specs)) == 2 and len({spec.path for spec in specs}) == 4
+    trials = grid_specs(grids_of(specs), config, [0.1])
+    assert {dict(spec.settings)["epsilon"] for spec in trials} == {0.97, 0.9}
+    assert {spec.grid for spec in trials} == {spec.grid for spec in specs}
+    (low,) = grids_of(specs_of(["low-resource"], ["full"], 2, config))
+    (trial,) = low.trials([0.1], config)
+    assert "af" in dict(trial.settings)["languages"] and low.settings == ()
+
+
+def test_the_plan_says_hours_by_kind_and_leaves_out_what_is_done(config, tmp_path):
+    specs = specs_of(["main", "epsilon"], ["lander-none"], 2, config)
+    lines = plan(specs, config, tmp_path).splitlines()
+    assert [line.split()[:4] for line in lines[:2]] == [
+        ["main", "5", "trials", "2"],
+        ["epsilon", "0", "trials", "10"],
+    ]  # they share the trials
+    (tmp_path / "main").mkdir()
+    content = {"method": "x", "profile": "p", "corpus": "c", "seed": 0, "settings": {}}
+    content |= {"mean": {"bleu": 1.0, "chrf": 1.0}, "pairs": {}, "base_model": {}}
+    (tmp_path / specs[0].path).write_text(json.dumps(content))
+    assert plan(specs, config, tmp_path).splitlines()[0].split()[3] == "1"
+
+
 def test_a_diverged_rate_is_not_chosen(config, tmp_path, monkeypatch):
     """Even where its untrained weights happen to score best on valid."""
     calls, real = [], LAB["evaluate"]
@@ -342,11 +445,12 @@ def test_every_method_is_ready_for_training(config, tmp_path):
     at_equal_size = [method.name for method in TRANSFER]
     counts = {
         name: count_trainable(METHODS[name].build(lab.fresh(), lab, sets, 0))
-        for name in (*TUNED, *at_equal_size)
+        for name in (*TUNED, *BLOCK, *EQUAL_SIZE, *at_equal_size)
     }
     assert counts["random-anywhere"] == counts["lander-none"]
     assert counts["random-specific"] == counts["specific-only"]
     assert counts["lape"] == counts["lander-none"]
+    assert {counts[name] for name in EQUAL_SIZE} == {counts["specific-only"]}
     assert counts["full"] == counts["full-kl"] == base > counts["layers-block"] > counts["layers"]
     assert counts["layers"] == counts["random-layers"] == counts["random-layers-above"]
     assert (
@@ -366,14 +470,55 @@ def test_every_method_is_ready_for_training(config, tmp_path):
     ) - others - {"zero-shot", "five-shot", "four-shot"}
 
 
+def test_a_whole_block_trains_the_pairs_neurons_of_its_attention_and_leaves_the_rest(
+    config, tmp_path
+):
+    lab = Lab(config, tmp_path)
+    sets = lab.sets()
+    lander = METHODS["lander-block"].build(lab.fresh(), lab, sets, 0)
+    norms = METHODS["lander-block-norms"].build(lab.fresh(), lab, sets, 0)
+    without = count_trainable(METHODS["lander-corrected"].build(lab.fresh(), lab, sets, 0))
+    block = decoder_blocks(lab.base)[sets.layers[0]]
+    attention = sum(p.numel() for p in block.self_attention.parameters())
+    assert count_trainable(lander) == without + attention
+    counted = sum(p.numel() for p in block.parameters())  # what the paper's Table 1 counts
+    assert count_trainable(norms) == counted - block.mlp.dense_4h_to_h.bias.numel()
+    (units,) = {
+        module
+        for name, module in lander.named_modules()
+        if name.endswith("query_key_value") and isinstance(module, Units)
+    }
+    assert sorted(torch.cat([*units.rows.values()]).tolist()) == list(range(3 * 32))
+    before = {name: p.detach().clone() for name, p in lander.named_parameters()}
+    settings = replace(config.finetune, learning_rate=0.1, weight_decay=0.5)
+    finetune(lander, lab.tokenizer, lab.train, ["en-de", "zh-en"], settings)
+    moved = {name for name, p in lander.named_parameters() if not torch.equal(p, before[name])}
+    assert all(any(x in name for name in moved) for x in (":general", ":de", ":zh", ":en"))
+    assert all("lander_" in name or ".tuned." in name for name in moved)
+    still = trained_units(lander)
+    finetune(lander, lab.tokenizer, lab.train, ["en-de"], settings)
+    after = trained_units(lander)  # Chinese neurons are left alone, by the optimiser too
+    assert {name for name in after if not torch.equal(after[name], still[name])} == {
+        name for name in after if not name.endswith(":zh")
+    }
+
+
+def trained_units(model):
+    """{name: values} of the units' trained rows."""
+    named = model.named_parameters()
+    return {name: p.detach().clone() for name, p in named if ".tuned." in name}
+
+
 def test_every_kind_runs(config, tmp_path, monkeypatch):
     monkeypatch.setattr(kinds, "LOW_RESOURCE", "de")  # the toy corpus has no Afrikaans
     monkeypatch.setattr(kinds, "GRID", (0.001, 0.003, 0.01))
+    monkeypatch.setattr(kinds, "BUDGETS", (0.1, 0.3))
     assert all(kind.methods for kind in KINDS.values())
     for kind in (
         kinds_here := [kind for kind in KINDS if kind not in ("sparse", "prune")]
     ):  # those: test_neighbours.py
-        results = go(config, tmp_path, ["lander-corrected"], kinds=[kind], grid=[0.01])
+        method = "specific-only" if kind == "equal-size" else "lander-corrected"
+        results = go(config, tmp_path, [method], kinds=[kind], grid=[0.01])
         assert results and all(r["kind"] == kind and r["loss"] and r["trainable"] for r in results)
         assert len({json.dumps(r["settings"]) + str(r["learning_rate"]) for r in results}) == len(
             results
@@ -389,6 +534,8 @@ def test_every_kind_runs(config, tmp_path, monkeypatch):
     assert [r["train_pairs"] for r in by["matrix"]] == [
         [[r["settings"]["pair"]]] for r in by["matrix"]
     ] and len(by["matrix"]) == 4
+    rates = {r["settings"].get("step", 0): r["learning_rate"] for r in by["forgetting"]}
+    assert rates == {-1: 0.003, 0: 0.01, 1: 0.03}
     assert [p["update"] for p in by["forgetting"][0]["curve"]] == [1] and by["forgetting"][0][
         "train_pairs"
     ] == [["en-de", "zh-en"]]
@@ -414,8 +561,8 @@ def test_a_model_in_half_precision_trains_in_float32_and_is_measured_as_the_base
     for r in results:  # the same sentences, and the same precision
         assert r["other_domain"]["en-de"]["chrf"] == pytest.approx(r["pairs"]["en-de"]["chrf"])
         assert set(r["perplexity"]) == {"en", "de", "zh"} and r["facts"] == {}
-    tried = {name: [float(x) for x in r["grid"]] for name, r in zip(methods, results)}
-    assert tried["full"] == [9e-6, 3e-5, 9e-5] and tried["layers"] == [3e-5, 1e-4, 3e-4]
+    tried = {name: {float(x) for x in r["grid"]} for name, r in zip(methods, results)}
+    assert tried["full"] >= {9e-6, 3e-5, 9e-5} and tried["layers"] >= {3e-5, 1e-4, 3e-4}
     lab = Lab(config, tmp_path)
     for name in ("full", "layers"):
         model = in_float32(METHODS[name].build(lab.fresh(), lab, lab.sets(), 0))
@@ -524,25 +671,29 @@ def test_grids_have_the_same_size_and_kinds_the_default_methods():
     config = LanderConfig.from_profile("tiny-bloom")
     sizes = {
         method: sum(
-            spec.method == method for spec in grid_specs([("grid", name) for name in TUNED])
+            spec.method == method
+            for spec in grid_specs([Grid("grid", name) for name in TUNED], config)
         )
         for method in TUNED
     }
     assert set(sizes.values()) == {len(GRID)} == {5}
     main = specs_of(["main"], None, 3, config)
-    assert len(main) == 3 * len(TUNED) + 2 and len({spec.path for spec in main}) == len(main)
+    tuned = len(TUNED) + len(BLOCK)
+    assert len(main) == 3 * tuned + 2 and len({spec.path for spec in main}) == len(main)
+    assert len(specs_of(["main"], None, None, config)) == KINDS["main"].seeds * tuned + 2
     assert (
         len(specs_of(["k"], None, 1, config)) == 15
-        and len(specs_of(["matrix"], None, 1, config)) == 31
+        and len(specs_of(["matrix"], None, 1, config)) == 41
     )
 
 
 @pytest.mark.parametrize("profile", ["tiny-bloom", "tiny-llama"])
 def test_the_stored_results_are_runs_of_todays_specs(profile):
     """A file of another name would be made again."""
-    specs = specs_of(["all"], None, 3, LanderConfig.from_profile(profile))
-    tuned = {(spec.grid, spec.method) for spec in specs if METHODS[spec.method].build}
-    paths = {spec.path for spec in (*specs, *grid_specs(sorted(tuned)))}
+    config = LanderConfig.from_profile(profile)
+    specs = specs_of(["all"], None, 3, config)
+    specs += specs_of(["forgetting"], ["zero-shot", *TUNED], 3, config)  # of an earlier design
+    paths = {spec.path for spec in (*specs, *grid_specs(grids_of(specs), config))}
     folder = data_dir() / "results" / profile
     kinds = {path.split("/")[0] for path in paths}
     stored = {f"{kind}/{name}.json" for kind in kinds for name in stored_runs(folder, kind)}

@@ -15,7 +15,8 @@ from ..reproduction.evidence import Study
 from ..reproduction.scorecard import scorecard
 from ..reproduction.specs import LOW_RESOURCE, low_resource
 from ..reproduction.statistics import mean_interval
-from .plots import interval_line
+from ..reproduction.tables import label as label_of
+from .plots import COLOURS, interval_line
 from .tables import Table
 
 Points = Mapping[str, Sequence[dict]]  # {method: the point at the end of each seed}
@@ -163,6 +164,17 @@ def control_table(runs: Sequence[dict], changes: Changes, control: str, referenc
         said = forgetting.verdict(updates, "more", "less", unit=UNITS[measure])
         rows.append([label, *shown, said])
     return Table([f"{control} minus {reference}", "equal updates", "equal gain", ""], rows)
+
+
+def front_lines(ax, runs: Sequence[dict], methods: Sequence[str], measure: str = "bleu") -> None:
+    """Loss against gain, one front per method over all its rates, mean over seeds; shaded: 95%
+    intervals. measure: one of `forgetting.MEASURES`."""
+    for number, method in enumerate(methods):
+        if found := forgetting.fronts(runs, method, measure):
+            table, colour = forgetting.front_over_seeds(found), COLOURS[number % len(COLOURS)]
+            interval_line(ax, table, label=label_of(method), color=colour, marker="")
+    ax.set(xlabel="BLEU gained, trained directions", ylabel=forgetting.MEASURES[measure])
+    ax.legend(fontsize=8)
 
 
 # ---------------------------------------------------------------- lesson 07

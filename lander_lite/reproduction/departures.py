@@ -101,8 +101,8 @@ DEPARTURES = (
         "which weights are tuned",
         "text: feed-forward; parameter count and code: attention and norms too",
         "feed-forward",
-        "the text and Fig. 2; whole blocks are a row of the study",
-        "study --methods layers-block",
+        "the text and Fig. 2; the neurons of whole blocks are a row of the study",
+        "study --methods lander-block",
     ),
     Departure(
         "a neuron's weights",
@@ -121,7 +121,7 @@ DEPARTURES = (
         "not clear",
         "one model for ten directions",
         "one table row, one model",
-        "study --kinds matrix",
+        "study --kinds matrix --methods lander-corrected,lander-block",
     ),
     Departure(
         "updates and data",
@@ -133,7 +133,7 @@ DEPARTURES = (
     Departure(
         "learning rate",
         "5e-5 for LANDeRMT; baselines' not said",
-        "each method's own, of five, chosen on valid",
+        "each method's own, of five or, where the best is at an end, up to eight, chosen on valid",
         "one rate for all would favour some method",
         "run --set finetune.learning_rate=5e-5",
     ),

@@ -275,6 +275,23 @@ class Claim:
     function: Callable[[Study, Study | None], Finding]
 
 
+def if_measured(make: Callable[[], str]) -> str:
+    """What a claim tells beside its verdict, or that it is not measured, and which file is
+    missing."""
+    try:
+        return make()
+    except NotMeasured as missing:
+        return f"not measured ({missing})"
+
+
+def parts_if_measured(make: Callable[[], list[Part]]) -> list[Part]:
+    """The parts that older results do not have: none where a file is missing."""
+    try:
+        return make()
+    except NotMeasured:
+        return []
+
+
 def shown(part: dict, digits: int = 2) -> str:
     """A mean and its interval, as analyses store them."""
     return with_interval(part["mean"], part["low"], part["high"], f".{digits}f")

@@ -42,10 +42,19 @@ def stored(profile: str, kind: str, folder=None, **belongs) -> list[dict]:
 
 
 def seeds(results: Sequence[dict], method: str) -> dict[int, dict]:
-    """{seed: result} of a method's runs that did not diverge. Of a matrix, which has many runs per
-    seed, use `matrices`."""
-    finished = [r for r in results if r["method"] == method and "diverged" not in r]
+    """{seed: result} of a method's runs that did not diverge, at its chosen rate. Of a matrix,
+    which has many runs per seed, use `matrices`; of all rates, `fronts`."""
+    finished = [r for r in _finished(results, method) if not _step(r)]
     return {r["seed"]: r for r in sorted(finished, key=lambda r: r["seed"])}
+
+
+def _finished(results: Sequence[dict], method: str) -> list[dict]:
+    return [r for r in results if r["method"] == method and "diverged" not in r]
+
+
+def _step(result: Mapping) -> int:
+    """Half decades from the chosen learning rate."""
+    return result.get("settings", {}).get("step", 0)
 
 
 # ---------------------------------------------------------------- points and changes
@@ -158,15 +167,60 @@ def curve(result: Mapping, before: Mapping, measure: str) -> list[tuple[float, f
     return [(0.0, 0.0), *((values["gain"], values[measure]) for values in changes)]
 
 
+def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The (gain, loss) that no other point beats, by growing gain, from (0, 0), the base model, on:
+    of these, more gain costs more."""
+    kept = []
+    for gain, loss in sorted(points, key=lambda point: (-point[0], point[1])):
+        if gain > 0 and (not kept or loss < kept[-1][1]):
+            kept.append((gain, loss))
+    return [(0.0, 0.0), *reversed(kept)]
+
+
+def fronts(results: Sequence[dict], method: str, measure: str) -> dict[int, list]:
+    """{seed: `front` of all points of its runs, at every rate}. measure: one of `MEASURES`."""
+    before, points = base_point(results), {}
+    for run in _finished(results, method):
+        points.setdefault(run["seed"], []).extend(curve(run, before, measure))
+    return {seed: front(found) for seed, found in sorted(points.items())}
+
+
+def loss_at(points: Sequence[tuple[float, float]], gains: Sequence[float]) -> np.ndarray:
+    """The loss on a front where it has these gains, linear between two points; NaN beyond its
+    end."""
+    return np.interp(gains, *zip(*points), right=np.nan)
+
+
+def front_over_seeds(found: Mapping[int, list], n: int = 21) -> dict[float, dict]:
+    """{gain: {"mean", "interval"} of the loss} at n gains, up to the largest that all seeds reach
+    (`results.by_setting`'s form, for `plots.interval_line`)."""
+    gains = np.linspace(0, min(points[-1][0] for points in found.values()), n)
+    losses = np.array([loss_at(points, gains) for points in found.values()])
+    table = {}
+    for gain, values in zip(gains.tolist(), losses.T):
+        mean, _, low, high = mean_interval(values)
+        table[gain] = {"mean": mean, "interval": None if low is None else [low, high]}
+    return table
+
+
+def _ways(results: Sequence[dict], method: str, measure: str) -> dict[int, list]:
+    """{seed: its front}, or its run's curve where there is no run at another rate."""
+    if any(_step(run) for run in _finished(results, method)):
+        return fronts(results, method, measure)
+    before = base_point(results)
+    return {seed: curve(run, before, measure) for seed, run in seeds(results, method).items()}
+
+
 def equal_gain(
     results: Sequence[dict], method: str, reference: str, measure: str
 ) -> list[tuple[float, float, float]]:
     """(gain, loss of the method, loss of the reference) per seed that both have: `at_equal_gain` of
-    their curves. Seeds in which one of them never gains are left out."""
-    before, common = base_point(results), []
-    first, second = seeds(results, method), seeds(results, reference)
+    their fronts, or of their curves where only one rate was run. Seeds in which one of them never
+    gains are left out."""
+    common = []
+    first, second = (_ways(results, name, measure) for name in (method, reference))
     for seed in sorted(first.keys() & second.keys()):
-        curves = [curve(runs[seed], before, measure) for runs in (first, second)]
+        curves = [first[seed], second[seed]]
         if all(any(gain > 0 for gain, _ in points) for points in curves):
             common.append(at_equal_gain(*curves))
     return common

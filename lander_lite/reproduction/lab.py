@@ -26,6 +26,7 @@ from ..neurons import NeuronSets, categorize, xie_split
 from ..probes.knowledge import fact_recall, load_facts, per_language_perplexity
 from ..prompts import languages_of
 from .baselines import drawn_layers
+from .block import unit_scores
 from .specs import Spec
 
 MONO_SENTENCES = 100  # per language, for perplexity
@@ -100,6 +101,11 @@ class Lab:
 
         return self._stored(f"lape-{size}.safetensors", NeuronSets, choose, "provenance")
 
+    def unit_scores(self, module: str) -> AwarenessScores:
+        """The scores of a module's output units, such as "self_attention.dense", in all layers."""
+        name = f"scores-{module}.safetensors"
+        return self._stored(name, AwarenessScores, lambda: unit_scores(self, module))
+
     def _stored(self, name: str, kind: type, make: Callable, notes: str = "settings"):
         """What the folder has under this name, made now if it has nothing. notes: the attribute
         that says what it was made from."""
@@ -151,9 +157,9 @@ class Lab:
             return self.lape(spec.stages(self.config)[0][0])
         return self.sets(**spec.sets, seed=spec.seed)
 
-    def xie(self, sets: NeuronSets) -> NeuronSets:
-        """Xie et al.'s split of the scores behind `sets`."""
-        return xie_split(self.scores.select(sets.languages, sets.layers))
+    def xie(self, sets: NeuronSets, rho: float = 0.7) -> NeuronSets:
+        """Xie et al.'s split of the scores behind `sets`; rho: the share of general neurons."""
+        return xie_split(self.scores.select(sets.languages, sets.layers), rho)
 
     def calibration(self, name: str, seed: int) -> list | None:
         """Prompts to calibrate pruning on (`calibration_prompts`), of all directions and

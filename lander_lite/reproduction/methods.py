@@ -18,8 +18,10 @@ from torch import nn
 
 from ..blocks import decoder_blocks, feed_forwards
 from ..neurons import NeuronSets, random_neurons
+from ..training.kl import KL_SENTENCES
 from ..tuner.model import LanderTuningConfig, get_lander_model
 from . import baselines
+from .block import with_other_modules
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Method:
     model. scale: factor on the learning-rate grid, whose size is the same for all. needs_scores:
     neurons' scores decide what trains. quantisable: frozen weights may lie in 4 or 8 bits.
     plain_text: for the kind "sparse" alone. prune: (metric of `pruning.prune`, calibration
-    text)."""
+    text). choose: (lab, sets, seed) -> the NeuronSets that it trains, if it trains neurons."""
 
     name: str
     about: str
@@ -43,6 +45,12 @@ class Method:
     quantisable: bool = False
     plain_text: bool = False
     prune: tuple[str, str] | None = None
+    choose: Callable | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name in tables, with what it reads beyond the others' data."""
+        return f"{self.name} + monolingual text" if self.kl else self.name
 
     @property
     def seeded(self) -> bool:
@@ -124,6 +132,30 @@ def _lape(lab, sets, seed):
     return lab.lape_like(sets)
 
 
+def _specific(lab, sets, seed):
+    return sets.only(specific=True)
+
+
+def _lape_specific(lab, sets, seed):
+    return lab.lape_like(_specific(lab, sets, seed))
+
+
+def _xie_specific(lab, sets, seed):
+    return lab.xie(sets, _share_of_general(sets)).only(specific=True)
+
+
+def _highest(lab, sets, seed):
+    return lab.xie(sets, 1 - _share_of_general(sets)).only(general=True)
+
+
+def _random_general(lab, sets, seed):
+    return random_neurons(_highest(lab, sets, seed), seed)
+
+
+def _share_of_general(sets: NeuronSets) -> float:
+    return len(sets.general[sets.layers[0]]) / sets.d_ff  # the same in every layer
+
+
 def _selective(
     name, about, choose: Callable = _as_given, routing="none", needs_scores=True, **more
 ) -> Method:
@@ -133,7 +165,18 @@ def _selective(
         chosen = choose(lab, sets, seed)
         return get_lander_model(model, LanderTuningConfig(neuron_sets=chosen, routing=routing))
 
-    return Method(name, about, build, needs_scores=needs_scores, quantisable=True, **more)
+    more |= {"needs_scores": needs_scores, "quantisable": True, "choose": choose}
+    return Method(name, about, build, **more)
+
+
+def _whole_block(name: str, about: str, norms: bool = False) -> Method:
+    """LANDeRMT as we read it, with the neurons of the blocks' other linear modules."""
+
+    def build(model, lab, sets, seed):
+        config = LanderTuningConfig(neuron_sets=sets, routing="corrected")
+        return with_other_modules(partial(get_lander_model, config=config), model, lab, sets, norms)
+
+    return Method(name, about, build, needs_scores=True)
 
 
 # ---------------------------------------------------------------- the registry
@@ -146,7 +189,8 @@ BASELINES = (
     Method("full", "every parameter", _whole(baselines.full)),
     Method(
         "full-kl",
-        "every parameter, with KL to the base model on monolingual text",
+        f"every parameter, + monolingual text: KL to the base model on {KL_SENTENCES} more "
+        f"sentences of each language",
         _whole(baselines.full),
         kl=1.0,
     ),
@@ -186,11 +230,7 @@ BASELINES = (
     ),
 )
 SELECTIVE = (
-    _selective(
-        "specific-only",
-        "LANDeRMT-LS: specific neurons alone",
-        lambda lab, sets, seed: sets.only(specific=True),
-    ),
+    _selective("specific-only", "LANDeRMT-LS: specific neurons alone", _specific),
     _selective(
         "general-only",
         "LANDeRMT-LG: general neurons alone",
@@ -210,6 +250,22 @@ SELECTIVE = (
         lambda lab, sets, seed: lab.xie(sets),
     ),
     _selective("random", "as many random neurons of the same layers, no router", _random),
+)
+BY_BLOCK = (  # LANDeRMT as its parameter count and its code read
+    _whole_block(
+        "lander-block",
+        "LANDeRMT, and the neurons of the same blocks' attention, scored and split alike, without "
+        "a router",
+    ),
+    _whole_block(
+        "lander-block-norms", "… and of their norms: all six modules of its code", norms=True
+    ),
+)
+BY_SELECTOR = (  # as many neurons as specific-only trains, for the kind "equal-size"
+    _selective("lape-specific", "as many neurons by LAPE, in all layers", _lape_specific),
+    _selective("xie-specific", "as many specific neurons by Xie et al.'s split", _xie_specific),
+    _selective("top-te", "as many neurons with the highest scores, for every direction", _highest),
+    _selective("random-general", "as many random neurons, for every direction", _random_general),
 )
 TRANSFER = (  # controls and rivals at equal size, for the kind "transfer"
     _selective("random-anywhere", "as many random neurons of all layers", _random_anywhere),
@@ -245,7 +301,9 @@ PRUNING = (
     Method("magnitude", "the smallest weights, without any text", prune=("magnitude", "none")),
     Method("random-weights", "random weights", prune=("random", "none")),
 )
-ALL = (*UNTUNED, *BASELINES, *SELECTIVE, *TRANSFER, *SPARSE, *PRUNING)
+ALL = (*UNTUNED, *BASELINES, *SELECTIVE, *BY_BLOCK, *BY_SELECTOR, *TRANSFER, *SPARSE, *PRUNING)
 METHODS = {method.name: method for method in ALL}
 TUNED = [method.name for method in (*BASELINES, *SELECTIVE)]  # on translations
+BLOCK = [method.name for method in BY_BLOCK]
+EQUAL_SIZE = ["specific-only", "random-specific", *(method.name for method in BY_SELECTOR)]
 PRUNED = [method.name for method in PRUNING]

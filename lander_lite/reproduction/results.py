@@ -11,7 +11,7 @@ import json
 import lzma
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -53,6 +53,13 @@ def stored_runs(folder, kind: str) -> dict[str, dict]:
         with content_of(place(folder, kind, name)):
             check_kinds(result["mean"], {"bleu": float, "chrf": float})
     return dict(sorted(found.items()))
+
+
+def stored_of(folder, specs: Iterable) -> dict:
+    """{Spec: result} of those runs that are stored."""
+    specs = [*specs]
+    kinds = {kind: stored_runs(folder, kind) for kind in {spec.kind for spec in specs}}
+    return {spec: kinds[spec.kind][spec.name] for spec in specs if spec.name in kinds[spec.kind]}
 
 
 def place(folder, kind: str, name: str) -> str:

@@ -28,7 +28,7 @@ from .baselines import count_trainable, in_float32
 from .lab import Lab
 from .methods import METHODS
 from .results import settings_of
-from .specs import Spec
+from .specs import Spec, half_decades
 
 LIBRARIES = ("lander-lite", "torch", "transformers", "peft", "accelerate", "sacrebleu")
 ALIGNED = 200  # test sentences with their translations, for `alignment`
@@ -45,13 +45,15 @@ class Made:
 
 
 def run(lab: Lab, spec: Spec, chosen: dict | None, sentences: dict) -> dict:
-    """The result of one run, which is also written to its file. chosen: {"rate", "grid"} of the
-    method; sentences: {"grid", "test"}, per direction, None for the kind's own."""
+    """The result of one run, which is also written to its file. chosen: what `study.choose` says of
+    its grid; sentences: {"grid", "test"}, per direction, None for the kind's own."""
     start, config, method = time.time(), lab.config, METHODS[spec.method]
     reset_peak_memory()
     sets = lab.sets_of(spec)
-    chosen = chosen or {"rate": None, "grid": {}}
+    chosen = chosen or {"rate": None, "grid": {}, "at_end": False}
     rate = spec.rate or chosen["rate"]
+    if spec.step:
+        rate = half_decades(rate, spec.step, method.scale)
     made = _make(lab, spec, sets, rate)
     ready = time.time() - start
     scores = _translations(lab, spec, made.model, sentences)
@@ -65,6 +67,7 @@ def run(lab: Lab, spec: Spec, chosen: dict | None, sentences: dict) -> dict:
         "train_pairs": spec.stages(config),
         "learning_rate": rate,
         "grid": chosen["grid"],
+        "rate_at_end": chosen["at_end"],  # of all rates that were tried: one beyond may be better
         "updates": spec.updates(config) if method.build else 0,
         **made.details,
         **_measures(lab, spec, made.model, sets),
@@ -200,7 +203,7 @@ def _measures(lab: Lab, spec: Spec, model, sets: NeuronSets) -> dict:
         if not kind.plain_text:
             return {}
         return {"perplexity": per_language_perplexity(model, lab.tokenizer, lab.valid, trained)}
-    result = _mechanics(lab, model, sets, trained[0]) if kind.plain_text else {}
+    result = _mechanics(lab, spec, model, sets) if kind.plain_text else {}
     if lab.other_domain is not None and kind.other_domain:
         result["other_domain"] = _other_domain(lab, spec, model)
     if METHODS[spec.method].shots:
@@ -216,12 +219,15 @@ def _other_domain(lab: Lab, spec: Spec, model) -> dict:
     return {key: scores[key] for key in (*pairs, "mean")}
 
 
-def _mechanics(lab: Lab, model, sets: NeuronSets, language: str) -> dict:
-    """How far the weights of the language's neurons moved, and how alike its sentences and English
-    ones look, layer by layer."""
+def _mechanics(lab: Lab, spec: Spec, model, sets: NeuronSets) -> dict:
+    """How far the weights of the language's neurons moved, those that the method trains if it
+    trains neurons, and how alike its sentences and English ones look, layer by layer."""
+    choose, language = METHODS[spec.method].choose, spec.stages(lab.config)[0][0]
+    moved = choose(lab, sets, spec.seed) if choose else sets
     english, foreign = zip(*pair_rows(lab.test, f"en-{language}", ALIGNED))
     return {
-        "weight_change": weight_change(lab.base, model, sets, language),
+        "weight_change": weight_change(lab.base, model, moved, language),
+        "weight_change_of": moved.hash(),
         "alignment": alignment(model, lab.tokenizer, english, foreign),
     }
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from ..config import PACKAGE, data_dir
 from ..io import write_text
 from .claims import CLAIMS
-from .evidence import Claim, Difference, NotMeasured, Study, minus
+from .claims.router import at_equal_rates
+from .evidence import Claim, Difference, NotMeasured, Study, if_measured, minus
 from .specs import LANDER
 from .tables import markdown_table
 from .verdicts import (
@@ -245,7 +246,8 @@ def _by_neurons(study: Study) -> str:
 def _by_router(study: Study) -> str:
     return (
         f"The router: {_effect(study, LANDER, 'lander-none')}. As printed: "
-        f"{_effect(study, 'lander-literal', 'lander-none')}."
+        f"{_effect(study, 'lander-literal', 'lander-none')}. At equal learning rates, for a "
+        f"change of step size looks alike: {if_measured(lambda: at_equal_rates(study))}."
     )
 
 

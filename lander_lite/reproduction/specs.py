@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ..config import LanderConfig, nearest, parse_pair
-from .methods import METHODS, PRUNED, TUNED
+from .methods import BLOCK, EQUAL_SIZE, METHODS, PRUNED, TUNED
 
-# the same number of rates for every method; Method.scale moves them
+# half-decade steps, as many for every method; Method.scale moves them
 GRID = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+BEYOND = 3  # trials more at most, where the best rate is at an end of its grid
+STEPS = (-1, 0, 1)  # rates of a front: the chosen one, and half a decade to either side
+BUDGETS = (0.03, 0.1)  # of the neurons of all layers, by the kind "equal-size"
 EPSILONS = (0.75, 0.8, 0.85, 0.9, 0.95)  # LANDeRMT fig. 11
 SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 LOW_RESOURCE = "af"
@@ -25,6 +30,12 @@ def low_resource() -> list[str]:
 def of_languages(pairs: Iterable[str], languages: Sequence[str]) -> list[str]:
     """The directions that have one of these languages."""
     return [pair for pair in pairs if {*parse_pair(pair)} & {*languages}]
+
+
+def half_decades(rate: float, steps: int, scale: float = 1.0) -> float:
+    """The rate so many half decades away, on the ladder …, 1, 3, 10, 30, … times `scale`."""
+    decades, half = divmod(round(2 * math.log10(rate / scale)) + steps, 2)
+    return float(f"{scale * (3 if half else 1) * 10.0**decades:.6g}")
 
 
 # ---------------------------------------------------------------- kinds
@@ -52,10 +63,27 @@ def _sweep(name: str, values: Sequence) -> list[dict]:
     return [{"settings": ((name, value),)} for value in values]
 
 
+def _n_layers(config: LanderConfig) -> int:
+    return config.model.architecture.get("num_hidden_layers", config.layers.k + 1)
+
+
 def _numbers_of_layers(config: LanderConfig) -> list[dict]:
-    n = config.model.architecture.get("num_hidden_layers", config.layers.k + 1)
+    n = _n_layers(config)
     places = [(k, "selected") for k in range(1, n + 1)] + [(k, "random") for k in range(1, n)]
     return [{"settings": (("k", k), ("where", where))} for k, where in places]
+
+
+def _budgets(config: LanderConfig) -> list[dict]:
+    k = _n_layers(config)
+    return [{"settings": (("epsilon", round(1 - x, 6)), ("k", k))} for x in BUDGETS]
+
+
+def _fronts(config: LanderConfig) -> list[dict]:
+    return [{"settings": (("step", step),) if step else ()} for step in STEPS]
+
+
+def _one_of_each_side(config: LanderConfig) -> list[dict]:
+    return _sweep("pair", config.corpus.pairs[:2])
 
 
 def _with_low_resource(config: LanderConfig) -> list[dict]:
@@ -75,8 +103,10 @@ class Kind:
     to choose a learning rate. plain_text: trains on plain text of the low-resource language.
     prunes: its methods remove weights, `sparsities` of them. translations: they are kept, and BLEU
     gets an interval. other_domain: the trained directions are measured on the lab's second test set
-    too. grid: the kind of trials that choose its learning rates. rates: of such trials, {method:
-    rates}, those of "others" for the rest (None: the study's grid, times the method's scale).
+    too. seeds: trainings per method, if no other number is asked for. grid: the kind of trials that
+    choose its learning rates. rates: of such trials, {method: rates}, those of "others" for the
+    rest (None: the study's grid, times the method's scale). separate: settings, each value of which
+    has a rate of its own.
     """
 
     about: str
@@ -95,15 +125,55 @@ class Kind:
     translations: bool = False
     other_domain: bool = False
     grid: str = "grid"
+    seeds: int = 3
     rates: Mapping[str, tuple[float, ...]] | None = None
+    separate: tuple[str, ...] = ()
 
 
-KINDS = {
+FORGETTERS = ("full", "full-kl", "layers", "lora", "random", "lander-none", LANDER)
+KINDS = {  # the most important first: in this order a study runs them
     "main": Kind(
         "every method on all directions (Tables 1, 2)",
-        ("zero-shot", "five-shot", *TUNED),
+        ("zero-shot", "five-shot", *TUNED, *BLOCK),
         sentences=None,
         translations=True,
+        seeds=8,
+    ),
+    "forgetting": Kind(
+        "two directions trained at three rates, the others and the languages measured along the "
+        "way: fronts of gain and loss",
+        ("zero-shot", *FORGETTERS, "lander-block"),
+        stages=lambda config, settings: [config.corpus.pairs[:2]],
+        variants=_fronts,
+        share=0.5,
+        sentences=150,
+        curve=(5,),
+        seeds=8,
+    ),
+    "sequence": Kind(
+        "five directions, one after another",
+        ("full", "full-kl", "lora", "lander-none", LANDER, "random"),
+        stages=lambda config, settings: [[pair] for pair in config.corpus.pairs[::2]],
+        sentences=150,
+        after_stages=True,
+        grid="grid-sequence",
+        seeds=8,
+    ),
+    "matrix": Kind(
+        "one direction trained, all measured (fig. 3)",
+        ("zero-shot", "full", "lora", LANDER, "lander-block"),
+        stages=lambda config, settings: [[settings["pair"]] if settings else config.corpus.pairs],
+        variants=lambda config: _sweep("pair", config.corpus.pairs),
+        share=0.5,
+        grid="grid-matrix",
+    ),
+    "equal-size": Kind(
+        "3% and 10% of the neurons of all layers, by five selectors and at random",
+        ("zero-shot", *EQUAL_SIZE),
+        variants=_budgets,
+        share=0.5,
+        grid="grid-equal-size",
+        seeds=8,
     ),
     "k": Kind(
         "LANDeRMT in 1 … all layers, chosen by RA and at random (fig. 10)",
@@ -121,31 +191,9 @@ KINDS = {
         variants=lambda config: _sweep("normalize", ("raw", "layer_mean", "rank")),
     ),
     "router": Kind(
-        "routings × learning rates × seeds: is the router stable?",
+        "routings × learning rates × seeds: is the router stable, or a change of step size?",
         ("lander-none", "lander-literal", "lander-corrected", "lander-learned"),
         variants=lambda config: [{"rate": rate} for rate in GRID[2:]],
-    ),
-    "matrix": Kind(
-        "one direction trained, all measured (fig. 3)",
-        ("zero-shot", "full", "lora", LANDER),
-        stages=lambda config, settings: [[settings["pair"]] if settings else config.corpus.pairs],
-        variants=lambda config: _sweep("pair", config.corpus.pairs),
-        share=0.5,
-    ),
-    "forgetting": Kind(
-        "two directions trained, the others and the languages measured along the way",
-        ("zero-shot", *TUNED),
-        stages=lambda config, settings: [config.corpus.pairs[:2]],
-        share=0.5,
-        sentences=150,
-        curve=(15, 5, 2),
-    ),
-    "sequence": Kind(
-        "five directions, one after another",
-        ("full", "full-kl", "lora", "lander-none", LANDER, "random"),
-        stages=lambda config, settings: [[pair] for pair in config.corpus.pairs[::2]],
-        sentences=150,
-        after_stages=True,
     ),
     "low-resource": Kind(
         "the two directions of the low-resource language",
@@ -154,6 +202,8 @@ KINDS = {
         tested=_and_low_resource,
         variants=_with_low_resource,
         share=0.5,
+        grid="grid-low-resource",
+        seeds=8,
     ),
     "sparse": Kind(
         "plain text of the low-resource language, for its own neurons and for others (arXiv "
@@ -164,6 +214,7 @@ KINDS = {
         share=0.5,
         plain_text=True,
         grid="grid-sparse",
+        seeds=8,
     ),
     "prune": Kind(
         "10 to 60% of the weights removed, by several metrics and calibration texts (arXiv "
@@ -205,23 +256,42 @@ REAL = {  # smaller editions for a real model, which takes minutes a run: never 
         sparsities=(0.2, 0.5),
     ),
 }
+
+
+def _trials(kind: str, about: str, **own) -> Kind:
+    """Of a kind's learning rates: trained as its runs are, measured once, on valid."""
+    once = {"on_valid": True, "curve": (), "after_stages": False, "translations": False}
+    options = {"sentences": 100, "other_domain": False} | once | own
+    return replace((KINDS | REAL)[kind], about=about, **options)
+
+
 TRIALS = {
-    "grid": Kind("learning rates on all directions", sentences=100, on_valid=True),
-    "grid-sparse": Kind(
-        "learning rates on plain text",
-        stages=_plain_text,
-        tested=lambda config: low_resource(),
-        share=0.5,
-        sentences=100,
-        on_valid=True,
-        plain_text=True,
+    "grid": _trials("main", "learning rates on all directions"),
+    "grid-sequence": _trials("sequence", "… on one direction after another, by all at the end"),
+    "grid-matrix": _trials(
+        "matrix",
+        "… on one direction alone, out of English and into it, by that direction",
+        tested=lambda config: config.corpus.pairs[:2],
+        variants=_one_of_each_side,
     ),
-    "grid-transfer": Kind(
-        "learning rates on German and French, for a model in half precision",
-        stages=_taught,
+    "grid-equal-size": _trials(
+        "equal-size", "… of equally many neurons", separate=("epsilon", "k")
+    ),
+    "grid-low-resource": _trials(
+        "low-resource",
+        "… on the two directions of the low-resource language",
+        tested=lambda config: low_resource(),
+    ),
+    "grid-sparse": _trials(
+        "sparse",
+        "… on plain text, by its perplexity and by translation",
+        tested=lambda config: low_resource(),
+    ),
+    "grid-transfer": _trials(
+        "transfer",
+        "… on German and French, for a model in half precision",
         tested=_directions_taught,
         sentences=24,
-        on_valid=True,
         rates={
             "full": (9e-6, 3e-5, 9e-5),
             "lora": (3e-4, 9e-4, 2.7e-3),
@@ -231,14 +301,11 @@ TRIALS = {
             "others": (3e-5, 1e-4, 3e-4),
         },
     ),
-    "grid-real-sparse": Kind(
-        "learning rates on plain text, for a model in half precision",
-        stages=_plain_text,
+    "grid-real-sparse": _trials(
+        "real-sparse",
+        "… on plain text, for a model in half precision",
         tested=lambda config: low_resource(),
-        share=0.5,
         sentences=24,
-        on_valid=True,
-        plain_text=True,
         rates={
             "full": (9e-6, 3e-5, 9e-5),
             "lora": (3e-4, 9e-4, 2.7e-3),
@@ -252,10 +319,32 @@ ANALYSIS = {  # no runs: the folder analyses/
 
 
 # ---------------------------------------------------------------- runs
+class Grid(NamedTuple):
+    """The trials that choose one learning rate: those of a kind, a method and these settings."""
+
+    kind: str
+    method: str
+    settings: tuple[tuple[str, object], ...] = ()
+
+    def rates(self, grid: Sequence[float]) -> list[float]:
+        """To try first: the kind's own, or the study's grid times the method's scale."""
+        if own := TRIALS[self.kind].rates:
+            return [*own.get(self.method, own["others"])]
+        return [float(f"{rate * METHODS[self.method].scale:.6g}") for rate in grid]
+
+    def trials(self, rates: Sequence[float], config: LanderConfig) -> list[Spec]:
+        """Of the kind's variants, those that have these settings, at each rate."""
+        wanted, variants = {*self.settings}, TRIALS[self.kind].variants(config)
+        settings = [variant.get("settings", ()) for variant in variants]
+        chosen = [found for found in settings if wanted <= {*found}]
+        return [Spec(self.kind, self.method, 0, x, found) for x in rates for found in chosen]
+
+
 @dataclass(frozen=True)
 class Spec:
     """One run: a method with a seed and a learning rate (None: what the grid chose), in the way its
-    kind and settings say. settings: of `Lab.sets`, or ("pair", …)."""
+    kind and settings say. settings: of `Lab.sets`, ("pair", …), or ("step", half decades from the
+    chosen rate)."""
 
     kind: str
     method: str
@@ -286,14 +375,21 @@ class Spec:
         return self.rate is None and METHODS[self.method].build is not None
 
     @property
-    def grid(self) -> str:
-        """The kind of trials that choose this run's learning rate."""
-        return self.definition.grid
+    def grid(self) -> Grid:
+        """The trials that choose this run's learning rate, and those that a trial is one of."""
+        kind = self.kind if self.kind in TRIALS else self.definition.grid
+        own = [pair for pair in self.settings if pair[0] in TRIALS[kind].separate]
+        return Grid(kind, self.method, tuple(own))
+
+    @property
+    def step(self) -> int:
+        """Half decades from the chosen rate."""
+        return dict(self.settings).get("step", 0)
 
     @property
     def sets(self) -> dict:
         """Arguments of `Lab.sets`."""
-        return {key: value for key, value in self.settings if key != "pair"}
+        return {key: value for key, value in self.settings if key not in ("pair", "step")}
 
     def stages(self, config: LanderConfig) -> list[list[str]]:
         """The directions to train, stage by stage."""
@@ -324,21 +420,22 @@ class Spec:
         return 3 + training + points * (0.0035 * sentences + 3) + long_prompts
 
 
-def grid_specs(needed: Sequence[tuple[str, str]], grid: Sequence[float] = GRID) -> list[Spec]:
-    """Trials on valid for (Spec.grid, method): every method's own grid, of the same size."""
-    specs = []
-    for kind, method in needed:
-        rates = [float(f"{rate * METHODS[method].scale:.6g}") for rate in grid]
-        if own := TRIALS[kind].rates:
-            rates = own.get(method, own["others"])
-        specs += [Spec(kind, method, 0, rate) for rate in rates]
-    return specs
+def grids_of(specs: Iterable[Spec]) -> list[Grid]:
+    """The grids that choose the rates of these runs."""
+    return list(dict.fromkeys(spec.grid for spec in specs if spec.wants_rate))
+
+
+def grid_specs(
+    needed: Iterable[Grid], config: LanderConfig, grid: Sequence[float] = GRID
+) -> list[Spec]:
+    """The first trials of each grid, of the same size for every method."""
+    return [spec for one in needed for spec in one.trials(one.rates(grid), config)]
 
 
 def specs_of(
-    kinds: Sequence[str], methods: Sequence[str] | None, seeds: int, config: LanderConfig
+    kinds: Sequence[str], methods: Sequence[str] | None, seeds: int | None, config: LanderConfig
 ) -> list[Spec]:
-    """All runs of some kinds; "analysis" has none.
+    """All runs of some kinds; "analysis" has none. seeds: None for each kind's own number.
 
     Raises: ValueError for an unknown kind or method, a method of another kind, fewer than one seed.
     """
@@ -346,14 +443,14 @@ def specs_of(
     known = KINDS | REAL | ANALYSIS
     _check_known("kind", kinds, known)
     _check_known("method", methods or (), METHODS)
-    if seeds < 1:
+    if seeds is not None and seeds < 1:
         raise ValueError(f"seeds = {seeds} must be at least 1")
     specs = []
     for name in kinds:
         for method in methods or known[name].methods:
             _check_fits(name, known[name], method)
             if name not in ANALYSIS:
-                specs += _specs_of_method(name, method, seeds, config)
+                specs += _specs_of_method(name, method, seeds or known[name].seeds, config)
     return specs
 
 

@@ -25,18 +25,25 @@ def _by_method(results: Sequence[dict]) -> Iterator[tuple[str, str, list[dict], 
             yield profile, method, [r for r in of_profile if r["method"] == method], row
 
 
+def label(method: str) -> str:
+    """A method's name as tables show it."""
+    from .methods import METHODS  # needs torch, which the course's runner does not
+
+    return METHODS[method].label
+
+
 def study_table(results: Sequence[dict]) -> str:
     """One line per method and profile: mean BLEU over seeds and its standard deviation, chrF2,
     learning rate, trained scalars."""
     lines = [
-        f"{'profile':12} {'method':18} {'BLEU':>6} {'sd':>5} {'chrF2':>6} {'seeds':>5} "
+        f"{'profile':12} {'method':26} {'BLEU':>6} {'sd':>5} {'chrF2':>6} {'seeds':>5} "
         f"{'rate':>8} {'trained':>11}"
     ]
     for profile, method, _, row in _by_method(results):
         spread = f"{row['sd']:5.2f}" if row["sd"] is not None else f"{'':5}"
         rate = f"{row['learning_rate']:g}" if row["learning_rate"] else ""
         lines.append(
-            f"{profile:12} {method:18} {row['bleu']:6.2f} {spread} {row['chrf']:6.2f} "
+            f"{profile:12} {label(method):26} {row['bleu']:6.2f} {spread} {row['chrf']:6.2f} "
             f"{row['seeds']:5} {rate:>8} {row['trainable']:11,d}"
         )
     return "\n".join(lines)
@@ -91,7 +98,7 @@ def results_table(results: Sequence[dict]) -> str:
         rows.append(
             (
                 profile,
-                method,
+                label(method),
                 f"{row['bleu']:.1f}",
                 f"{row['sd']:.1f}" if row["sd"] is not None else "",
                 f"{row['chrf']:.1f}",

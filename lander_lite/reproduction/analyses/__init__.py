@@ -14,9 +14,9 @@ from ...io import write_text
 from ...stored import read_json
 from ..lab import Lab
 from ..runs import versions
-from . import ablation, features, gates, lape, layers, profile, silhouette, switching
+from . import ablation, features, gates, lape, layers, profile, quality, silhouette, switching
 
-MODULES = (layers, ablation, silhouette, switching, gates, profile, lape, features)
+MODULES = (layers, ablation, silhouette, switching, gates, profile, lape, features, quality)
 ANALYSES = {module.ANALYSIS.name: module.ANALYSIS for module in MODULES}
 LIBRARIES = ("lander-lite", "torch", "transformers", "sacrebleu")
 

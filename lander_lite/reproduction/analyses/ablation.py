@@ -57,8 +57,12 @@ def _ablation(lab: Lab) -> dict:
 
 def sizes(lab: Lab) -> tuple[int, int]:
     """(neurons per layer, sentences per language) of a draw of exact ablation."""
-    large = sum(p.numel() for p in lab.base.parameters()) > LARGE
-    return OF_LARGE if large else (SAMPLE, ABLATED)
+    return OF_LARGE if is_large(lab) else (SAMPLE, ABLATED)
+
+
+def is_large(lab: Lab) -> bool:
+    """The model has more than LARGE weights."""
+    return sum(p.numel() for p in lab.base.parameters()) > LARGE
 
 
 def single_neurons(lab: Lab, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:

@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 
-from ..evidence import Claim, Finding, listed, minus, shown
+from ..evidence import Claim, Finding, if_measured, listed, minus, parts_if_measured, shown
 from ..paper import FIG_11
 from ..specs import EPSILONS, LANDER
 from ..statistics import mean_interval
 from ..verdicts import UNITS, Part, interval_part, share_part
 
 AGREE = 0.5  # a rank correlation that calls two orders of the neurons alike
+BY_ACTIVATION = "the top tenth by activation"
 
 
 def _score_is_right(study, second):
@@ -27,10 +28,22 @@ def _score_is_right(study, second):
         interval_part("top tenth costs more than random tenths", to_random, "nats", **draws),
         interval_part(activation, to_activation, "nats", **draws),
     ]
+
+    def in_bleu() -> dict[str, dict]:
+        tenths = study.analysis("quality")["tenths"]
+        names = {"random tenths": "top_minus_random", BY_ACTIVATION: "top_minus_top_by_activation"}
+        return {f"top tenth costs more BLEU than {x}": tenths[name] for x, name in names.items()}
+
+    sentences = {"unit": "BLEU", "varies": "test sentences"}
+    parts += parts_if_measured(
+        lambda: [interval_part(name, found, **sentences) for name, found in in_bleu().items()]
+    )
+    in_words = if_measured(lambda: ", ".join(shown(found, 1) for found in in_bleu().values()))
     return Finding(
         f"rank correlation {shown(exact['awareness'])}, with scores of other sentences "
         f"{shown(exact['awareness_of_other_sentences'])}; top tenth minus random "
-        f"{shown(to_random)} nats, minus top tenth by activation {shown(to_activation)}",
+        f"{shown(to_random)} nats, minus top tenth by activation {shown(to_activation)}; both "
+        f"in BLEU: {in_words}",
         parts,
         f"rank correlation of activation {shown(exact['control_activation'])}, random "
         f"{shown(exact['control_random'])}",
@@ -46,7 +59,7 @@ L3 = Claim(
     rule="The rank correlation of TE with exact ablation, mean over languages and layers, has its "
     "interval above .5; TE ranks better than the activation in more than half of the cases; "
     "removing the tenth with the highest scores costs more than random tenths, and more than the "
-    "highest tenth by activation (intervals above zero).",
+    "highest tenth by activation (intervals above zero), in nats and in BLEU of translations.",
     function=_score_is_right,
 )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..evidence import Claim, Finding, Study, listed, minus, superior
+from ..evidence import Claim, Finding, Study, if_measured, listed, minus, shown, superior
 from ..forgetting import final_point, pruned
 from ..specs import SPARSITIES
 from ..verdicts import interval_part, share_part
@@ -40,13 +40,20 @@ def _features_stand_out(study, second):
     by_layer = features["stand_out"]["mean"]
     shared, shared_by_chance = features["overlap"], features["control_overlap_same"]
     with_one = sum(x >= 1 for x in by_layer)
+
+    def in_bleu() -> str:
+        removed = study.analysis("quality")["features"]
+        largest, own = (removed[f"{x}_minus_random"] for x in ("largest", "of_translation"))
+        return f"the largest {shown(largest, 1)}, those larger than in plain text {shown(own, 1)}"
+
     parts = [
         interval_part("more than by drawing again", features["difference"], "features"),
         share_part("in more than half of the layers", with_one, len(by_layer), "layers"),
     ]
     return Finding(
         f"{np.mean(by_layer):.1f} of {features['d_model']} features per layer; the largest 30% "
-        f"share {np.mean(shared['mean']):.0%}",
+        f"share {np.mean(shared['mean']):.0%}; BLEU lost without a few "
+        f"features, minus as many random ones: {if_measured(in_bleu)}",
         parts,
         f"{np.mean(features['control_same']['mean']):.1f} features; shared "
         f"{np.mean(shared_by_chance['mean']):.0%}; by chance "

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..evidence import Claim, Finding, NotMeasured, Study, minus, shown
+from ..evidence import Claim, Finding, NotMeasured, Study, if_measured, minus, shown
 from ..forgetting import MEASURES as LOSSES
 from ..forgetting import change, final_point
 from ..specs import LOW_RESOURCE, low_resource
@@ -182,16 +182,19 @@ def _down_moves_most(model: Study) -> Finding:
     def measured(method, value):
         return minus("", model.values("sparse", method, lambda run: value(run["weight_change"])))
 
+    def by_chance() -> str:
+        """Of the random neurons that were trained: older runs measured the language's."""
+        if not all("weight_change_of" in run for run in model.runs("sparse", "sparse-random")):
+            raise NotMeasured("weight_change_of, the random neurons' own")
+        values = (down_minus_others, later_minus_earlier)
+        return ", ".join(measured("sparse-random", value).shown(2) for value in values)
+
     down, later = measured("sparse", down_minus_others), measured("sparse", later_minus_earlier)
-    by_chance = [
-        measured("sparse-random", value).shown(2)
-        for value in (down_minus_others, later_minus_earlier)
-    ]
     return Finding(
         f"{model.name}: down minus others {down.shown(2)}, later minus earlier half "
         f"{later.shown(2)} (relative change)",
         [down.part("down most", ""), later.part("later layers most", "")],
-        f"{model.name}: {', '.join(by_chance)}",
+        f"{model.name}: {if_measured(by_chance)}",
     )
 
 
