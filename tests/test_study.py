@@ -367,6 +367,31 @@ def test_a_grid_goes_on_where_its_best_rate_lies_at_an_end(best, rate, at_end, c
     assert [*chosen["grid"]] == [str(x) for x in sorted(sum(tried, []))]
 
 
+def test_a_study_goes_on_beyond_its_grid_and_says_so(config, tmp_path, monkeypatch):
+    rates, real = [None], LAB["evaluate"]
+
+    def trained(model, tokenizer, corpus, pairs, settings, **keys):
+        rates.append(settings.learning_rate)
+        return {"loss": [1.0]}
+
+    def scored(*args, **keys):
+        scores = real(*args, **keys)
+        scores["mean"]["bleu"] = 10 * (rates[-1] if rates[-1] < 0.2 else 0.0)
+        return scores
+
+    monkeypatch.setitem(MODULE, "finetune", trained)
+    monkeypatch.setitem(LAB, "evaluate", scored)
+    keys = {"grid": GRID[2:], "kinds": ["epsilon"]}
+    results = go(config, tmp_path, ["general-only"], **keys)
+    assert rates[1:] == [3e-3, 1e-2, 3e-2, 0.1, 0.3, *[0.1] * 5]
+    assert [*results[0]["grid"]] == ["0.003", "0.01", "0.03", "0.1", "0.3"]
+    assert not any(result["rate_at_end"] for result in results)
+    asked = config, ["general-only"], ["epsilon"], tmp_path, 1, GRID[2:]
+    assert missing(*asked) == []
+    (tmp_path / "grid" / "general-only-0.3-seed0.json").unlink()
+    assert missing(*asked) == ["grid/general-only-0.3-seed0.json"]
+
+
 def test_a_kind_chooses_by_what_it_trains_for(config):
     plain, matrix = Grid("grid-sparse", "full"), Grid("grid-matrix", "full")
     found = trials_of(plain, {0.001: 20.0}, config, perplexity={"af": 20.0})
