@@ -44,10 +44,10 @@ study: .venv/.installed
 run: .venv/.installed
 	$(BIN)/python -m lander_lite.course.notebooks
 
-# the two options: no look for news and updates
+# without JupyterLab's announcements: no look for news and updates, and no question whether it may
 lab: .venv/.installed
-	$(BIN)/jupyter lab notebooks/00_start_here.ipynb \
-		--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+	$(BIN)/jupyter labextension disable @jupyterlab/apputils-extension:announcements
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
 # build/ keeps what an earlier wheel was made of
 wheel: .venv/.installed
