@@ -36,6 +36,7 @@ def result(method, seed, gain):
         "perplexity": {"en": 20 * (1.1 if tuned else 1.0), "de": 30.0},
         "facts": {},
         "curve": [],
+        "grid": {"0.0001": 5.0, "0.0003": 4.0} if tuned else {},
         "other_domain": {"mean": {"bleu": 4 + gain, "chrf": 30.0}},
         "learning_rate": 1e-4 if tuned else None,
         "trainable": 1000 if tuned else 0,
@@ -77,6 +78,13 @@ def test_a_row_a_method_with_intervals_over_seeds(study):
     assert lora["de, fr"] == "11.2 ± 0.5" and lora["it, zh"] == "8.1 ± 0.2"
     assert table["full"]["FLORES"] == "14.2 ± 0.5" and table["full"]["trained"] == "1,000"
     assert table["full"]["plain text"].startswith("+0.048")  # ln 1.1 / 2
+
+
+def test_rates_that_were_tried_and_the_chosen_one(study):
+    run = result("lora", 0, 6) | {"grid": {"0.0003": 6.0, "0.001": 7.5}, "learning_rate": 1e-3}
+    (study.folder / "transfer" / "lora-seed0.json").write_text(json.dumps(run))
+    table = real.rates_table(study, ["full", "lora"])
+    assert table.rows == [["0.0001", "5.0*", ""], ["0.0003", "4.0", "6.0"], ["0.001", "", "7.5*"]]
 
 
 def test_verdicts_are_of_the_wider_interval(study):

@@ -171,6 +171,22 @@ def methods_of(study: Study) -> list[str]:
     return sorted(dict.fromkeys(run["method"] for run in study.runs(KIND)), key=place)
 
 
+def rates_table(study: Study, methods: Sequence[str]) -> Table:
+    """A row a learning rate: each method's BLEU on valid, where it was tried; * is the chosen
+    one."""
+    runs = {method: study.runs(KIND, method)[0] for method in methods}
+    rates = sorted({float(rate) for run in runs.values() for rate in run["grid"]})
+    rows = []
+    for rate in rates:
+        row = [f"{rate:g}"]
+        for run in runs.values():
+            score = run["grid"].get(str(rate))
+            chosen = "*" * (rate == run["learning_rate"])
+            row.append(None if score is None else f"{score:.1f}{chosen}")
+        rows.append(row)
+    return Table(["rate", *methods], rows)
+
+
 def verdicts(study: Study, said: Callable = verdict) -> Table:
     """A row a comparison that is measured: the difference with its 95% interval, and what it
     says."""
