@@ -171,7 +171,7 @@ def test_the_low_resource_language_and_the_others(study):
         after = before | {"en-af": 5 + seed, "de-en": 8}
         tuned = {"trainable": 2000, "learning_rate": 3e-4}
         write_edition(study, "real-sparse", "sparse", seed, after, nats, **tuned)
-    table = by_name(real.low_resource_table(study))
+    table = by_name(real.plain_text_runs_table(study))
     assert [*table["sparse"].values()][1:] == "2,000|0.0003|5.5|2.0|-1.000|+0.200|5.5".split("|")
     assert (
         table["zero-shot"]["nats, af"] == "+0.000" and table["zero-shot"]["BLEU, others"] == "3.5"

@@ -221,18 +221,18 @@ def fronts(ax, study: Study, value: Callable, label: str) -> None:
 
 
 # ---------------------------------------------------------------- the neighbours
-def low_resource_table(study: Study) -> Table:
+def plain_text_runs_table(study: Study) -> Table:
     """A row a method, tuned on plain text of the low-resource language alone: BLEU from and to it,
     the change of its loss and of other languages' (nats per token, + is worse), and BLEU of the
     other directions; means over seeds."""
     base = final_point(study.runs("sparse", BASE)[0])
     methods = dict.fromkeys(run["method"] for run in study.runs("sparse"))
-    rows = [low_resource_row(study.runs("sparse", method), base) for method in methods]
+    rows = [plain_text_runs_row(study.runs("sparse", method), base) for method in methods]
     columns = ["method", "trained", "rate", *low_resource(), f"nats, {LOW_RESOURCE}"]
     return Table([*columns, "nats, others", "BLEU, others"], rows)
 
 
-def low_resource_row(runs: Sequence[dict], base: dict) -> list:
+def plain_text_runs_row(runs: Sequence[dict], base: dict) -> list:
     """The row of one method's runs; base: the point before tuning."""
     rate, points = runs[0]["learning_rate"], [final_point(run) for run in runs]
     nats = [nats_changed(point, base, LOW_RESOURCE) for point in points]

@@ -190,7 +190,7 @@ def block_sizes(ax, sets) -> None:
     ax.set(xlabel="block", ylabel="neurons")
 
 
-def low_resource_table(runs: Sequence[dict]) -> Table:
+def low_resource_text_table(runs: Sequence[dict]) -> Table:
     """The low-resource language before and after a training on its plain text; mean over seeds,
     ± half the 95% interval."""
     measures = {

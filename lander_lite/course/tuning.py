@@ -226,7 +226,7 @@ def two_models(first: Mapping[str, dict], second: Mapping[str, dict], names) -> 
     return Table(["mean BLEU of ten directions", *names], rows)
 
 
-def difference_table(study: Study, kind: str | None, others: Sequence[str], pairs=None) -> Table:
+def lander_minus_table(study: Study, kind: str | None, others: Sequence[str], pairs=None) -> Table:
     """lander-corrected against others: of kind main, with both intervals, or of another kind, by
     seeds, on some pairs."""
     rows = []
@@ -243,7 +243,7 @@ def difference_table(study: Study, kind: str | None, others: Sequence[str], pair
     return Table(["lander-corrected minus", "BLEU", "it is"], rows)
 
 
-def low_resource_table(runs: Sequence[dict], pairs: Sequence[str]) -> Table:
+def low_resource_translation_table(runs: Sequence[dict], pairs: Sequence[str]) -> Table:
     """A row a method: BLEU of Afrikaans' directions and of `pairs`, and facts known in Afrikaans;
     ± half of the 95% interval over seeds."""
     rows = []
