@@ -45,7 +45,7 @@ SHARED = (*ORDER, "lape")  # may run in several processes (accelerate launch)
 
 USAGE = "--profile P --corpus C --pairs en-de,de-en --output-dir D --set a.b=c"
 KINDS = "forgetting sequence matrix equal-size k epsilon normalize router low-resource sparse"
-KINDS += " prune transfer analysis"
+KINDS += " prune analysis transfer real-sparse real-prune"
 FLAGS = """
 --profile    {profiles} (default: that of --output-dir, else tiny-bloom)
 --config     a YAML file in place of a profile
