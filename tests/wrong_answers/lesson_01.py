@@ -31,6 +31,12 @@ WRONG = {
         "the paper's mean is signed": lambda stream, mask: torch.stack(
             [x.abs().mean() for x in own_tokens(stream, mask)]
         ),
+        "by the tokens of all prompts": lambda stream, mask: torch.stack(
+            [x.mean(dim=1).sum() / mask.sum() for x in own_tokens(stream, mask)]
+        ),
+        "should have one dimension": lambda stream, mask: torch.stack(
+            [x.mean(dim=(0, 1), keepdim=True)[0] for x in own_tokens(stream, mask)]
+        ),
         "one number for all prompts: give": lambda stream, mask: stream[mask.bool()].mean(),
         "too early": lambda stream, mask: (
             sum(x.mean() for x in own_tokens(stream, mask)) / len(stream)
@@ -49,6 +55,8 @@ WRONG = {
         "one row for each prompt": lambda a: (a[:, 1:] - a[:, :-1]).abs(),
         "blocks are dimension 1": lambda a: (a.mean(1)[1:] - a.mean(1)[:-1]).abs(),
         "the distance from the first block": lambda a: (a.mean(0)[1:] - a.mean(0)[:1]).abs(),
+        "one number too many": lambda a: [0, *(a.mean(0)[1:] - a.mean(0)[:-1]).abs()],
+        "the absolute value is on A": lambda a: (a.abs().mean(0)[1:] - a.abs().mean(0)[:-1]).abs(),
         "squared": lambda a: (a.mean(0)[1:] - a.mean(0)[:-1]) ** 2,
         "there is one number less": lambda a: (a.mean(0) - a.mean(0)[[1, 2, 3, 0]]).abs(),
         "does it end with `return`": lambda a: None,
@@ -58,6 +66,10 @@ WRONG = {
         "places in the list, and not sorted": lambda change, k: change.topk(k).indices.tolist(),
         "these are the smallest": lambda change, k: [i + 1 for i in places(-change, k)],
         "the right blocks, but not sorted": lambda change, k: (change.topk(k).indices + 1).tolist(),
+        "the highest comes first": lambda change, k: sorted(
+            (i + 1 for i in places(change, k)), reverse=True
+        ),
+        "whatever k is": lambda change, k: [i + 1 for i in places(change, 4)],
         "the higher block wins here": ties_to_the_higher,
         "these are the changes": lambda change, k: change.topk(k).values.tolist(),
     },

@@ -22,6 +22,12 @@ def in_place(loss, h, neuron):
     return (loss(off) - loss(h)).abs() / len(h)
 
 
+def in_place_behind(loss, h, neuron):
+    before = loss(h)
+    h[:, neuron] = 0
+    return (loss(h) - before).abs() / len(h)
+
+
 def only_this(loss, h, neuron):
     off = torch.zeros_like(h)
     off[:, neuron] = h[:, neuron]
@@ -52,6 +58,7 @@ WRONG = {
             -sum(logits[t, ids[t + 1]] for t in range(len(ids) - 1))
         ),
         "a loss is positive": lambda logits, ids: -of_label(logits, ids, 1).sum(),
+        "no gradient can flow": lambda logits, ids: of_label(logits, ids, 1).sum().item(),
         "raises ValueError": lambda logits, ids: cross_entropy(logits, ids[1:]),
     },
     "02.2": {
@@ -63,10 +70,13 @@ WRONG = {
         "two means are multiplied": lambda h, g: h.abs().mean(0) * g.abs().mean(0),
         "one number for each token: the": lambda h, g: (h * g).abs().mean(-1),
         "one number for each token and neuron": lambda h, g: h.abs() * g.abs(),
+        "only the gradient has bars": lambda h, g: (h * g.abs()).mean(0),
+        "one number for all neurons": lambda h, g: (h * g).abs().mean(),
         "squared": lambda h, g: ((h * g) ** 2).mean(0),
     },
     "02.3": {
         "clone h first": in_place,
+        "the next neuron would start from it": in_place_behind,
         "at the first token alone": lambda loss, h, n: off_at(loss, h, 0, n).abs(),
         "at the last token alone": lambda loss, h, n: off_at(loss, h, len(h) - 1, n).abs(),
         "a token is off": token_off,
@@ -81,9 +91,9 @@ WRONG = {
         "raises RuntimeError": lambda loss, h, n: loss(h[:, [0]] @ h) - loss(h),
     },
     "02.4": {
-        "only the place of the absolute value": "a",
+        "from the same straight line": "a",
         "sampling moves both alike": "c",
-        "both axes are per token": "d",
+        "both sides are per token": "d",
         "one of 'a', 'b', 'c', 'd', not 'e'": "e",
     },
     "02.5": {

@@ -4,6 +4,7 @@ eq. 1 does not see, a control."""
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from . import choose, compare, exercise, expect
@@ -54,6 +55,12 @@ def check_01_1_mean(answer) -> str:
         "absolute values: the paper's mean is signed": (
             lambda stream, mask: mean_activation(stream.abs(), mask)
         ),
+        "divided by the tokens of all prompts: each prompt has its own number": (
+            lambda stream, mask: (stream.mean(dim=-1) * mask).sum(dim=1) / mask.sum()
+        ),
+        "one column: the result should have one dimension, [prompt]": (
+            lambda stream, mask: mean_activation(stream, mask)[:, None]
+        ),
         "one number for all prompts: give one for each": pooled,
         "one number for all prompts, too early: give one for each prompt": (
             lambda stream, mask: mean_activation(stream, mask).mean()
@@ -95,6 +102,12 @@ def check_01_2_change(answer) -> str:
         ),
         "the distance from the first block: take each block and the one before it": (
             lambda a: (a.mean(dim=0)[1:] - a.mean(dim=0)[0]).abs()
+        ),
+        "one number too many: block 0 has no block before it, so it gets none": (
+            lambda a: F.pad(change_of_mean(a), (1, 0))
+        ),
+        "the absolute value is on A: eq. 1 takes it of the difference": (
+            lambda a: a.abs().mean(dim=0).diff().abs()
         ),
         "squared: eq. 1 has an absolute value": lambda a: a.mean(dim=0).diff().square(),
         "the last number compares the last block with the first: there is one number less": (
@@ -139,6 +152,8 @@ def check_01_3_top(answer) -> str:
         ),
         "these are the smallest": lambda change, k: blocks_of(-change, k),
         "the right blocks, but not sorted": unsorted,
+        "sorted, but the highest comes first": lambda change, k: blocks_of(change, k)[::-1],
+        "four blocks, whatever k is": lambda change, k: blocks_of(change, 4),
         "of equal changes the higher block wins here: the lower should": upper,
         "these are the changes: give the numbers of the blocks": (
             lambda change, k: change.topk(k).values

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import choose, compare, exercise
+from . import choose, compare, exercise, expect
 
 
 # ---------------------------------------------------------------- 02.1
@@ -54,6 +54,12 @@ def check_02_1_loss(answer) -> str:
         ),
     }
     compare(answer, next_token_loss, [((logits, ids), "this is not the loss")], mistakes)
+    loss = answer(logits.clone().requires_grad_(), ids)
+    expect(
+        getattr(loss, "requires_grad", False),
+        "the right number, but no gradient can flow through it: give the tensor, without `.item()` "
+        "or `.detach()`",
+    )
     return "one shift, and a sum: position t predicts token t + 1."
 
 
@@ -87,6 +93,10 @@ def check_02_2_awareness(answer) -> str:
         "one number for each token and neuron: take the mean over tokens": (
             lambda h, g: (h * g).abs()
         ),
+        "only the gradient has bars: take the absolute value of the product": (
+            lambda h, g: (h * g.abs()).mean(dim=0)
+        ),
+        "one number for all neurons: give one for each": lambda h, g: (h * g).abs().mean(),
         "squared: eq. 4 has an absolute value": lambda h, g: (h * g).square().mean(dim=0),
     }
     compare(answer, awareness, [((h, gradient), "this is not eq. 4")], mistakes)
@@ -159,6 +169,12 @@ def check_02_3_ablation(answer) -> str:
         ),
     }
     compare(answer, ablation, cases, mistakes)
+    kept = h.clone()
+    answer(_made_up_loss, kept, 0)
+    expect(
+        torch.equal(kept, h),
+        "the right number, but h itself is changed: the next neuron would start from it; clone h",
+    )
     return "off at all tokens at once, beside the loss as it is, per token."
 
 
@@ -167,10 +183,10 @@ def check_02_3_ablation(answer) -> str:
 def check_02_4_too_large(answer) -> str:
     """answer: "a", "b", "c" or "d"."""
     others = {
-        "a": "curvature is there, but look at the second ratio: what is left of the excess when "
-        "only the place of the absolute value changes?",
-        "c": "the same sentences are behind both axes: sampling moves both alike",
-        "d": "both axes are per token, and a factor of their lengths would shift all dots alike",
+        "a": "curvature is there, but both ratios come from the same straight line: how large is "
+        "the second?",
+        "c": "the same sentences are behind estimate and exact change: sampling moves both alike",
+        "d": "both sides are per token: such a factor would be as large in the second ratio",
     }
     choose(answer, "b", others)
     return "per token nothing cancels; the removal acts on the whole sentence."
