@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..head import label_losses
 from ..hooks import evaluation_mode
 from ..layers import LayerScores
+from ..prompts import parse_pair
 from ..reproduction.analyses.shared import rank_correlations
 from .plots import heatmap, interval_line, layer_bars, panels
 from .tables import Table
@@ -20,11 +21,15 @@ MEASURES = {"signed (paper)": "delta", "absolute": "absolute", "1 − cosine": "
 
 
 def change_pictures(scores: LayerScores) -> None:
-    """A line for each direction, and the size of its steps: the paper's Fig. 4 and 5."""
+    """A line for each direction, a colour for each pair of languages, and the size of its steps:
+    the paper's Fig. 4 and 5."""
     _, (left, right) = panels(1, 2, (6, 3.6))
-    for pair, line in zip(scores.pairs, scores.activation):
+    both_ways = [frozenset(parse_pair(pair)) for pair in scores.pairs]
+    colours = {ways: f"C{i}" for i, ways in enumerate(dict.fromkeys(both_ways))}
+    for pair, ways, line in zip(scores.pairs, both_ways, scores.activation):
         style = "-" if pair.startswith("en") else "--"
-        left.plot(line, marker="o", markersize=3, label=pair, linestyle=style)
+        how = {"label": pair, "linestyle": style, "color": colours[ways]}
+        left.plot(line, marker="o", markersize=3, **how)
     left.set(xlabel="block", ylabel="mean activation (no unit)")
     left.set_title("Mean activation after each block")
     left.legend(fontsize=7, ncol=2)
@@ -122,7 +127,7 @@ def sweep_picture(by_k: Runs, untuned: float) -> None:
         ax.scatter(ks, found, marker=marker, color="black", label=f"random, {where} block 0")
     ax.set(xlabel="k, number of trained blocks", ylabel="loss (nats per token)")
     ax.set(title="Loss on validation rows", xticks=list(by_k))
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, loc="center right")
 
 
 def wins(by_k: Runs, with_block_0: bool) -> tuple[int, int]:
