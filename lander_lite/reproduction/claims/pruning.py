@@ -9,7 +9,6 @@ import numpy as np
 
 from ..evidence import Claim, Finding, Study, if_measured, listed, minus, shown, superior
 from ..forgetting import final_point, pruned
-from ..specs import SPARSITIES
 from ..verdicts import interval_part, share_part
 
 TEXTS = ("wanda-monolingual", "wanda-english", "wanda-tokens")
@@ -76,9 +75,10 @@ P1 = Claim(
 
 def _pruning_helps(study, second):
     dense = recall(final_point(study.runs("prune", "zero-shot")[0]))
+    measured = pruned(study.runs("prune", "wanda-translation")[0])
     scores = {
         sparsity: pruned_values(study, "wanda-translation", sparsity)
-        for sparsity in SPARSITIES
+        for sparsity in measured
         if sparsity <= HALF
     }
     means = {sparsity: np.mean([*values.values()]) for sparsity, values in scores.items()}

@@ -19,8 +19,16 @@ RIVALS = ("full", "ffn", "lora", "ia3", "sparse-random")
 MEASURES = {  # of the low-resource language; the higher, the better
     "perplexity": lambda point: -math.log(point["perplexity"][LOW_RESOURCE]),
     "translation": lambda point: float(np.mean([point["bleu"][pair] for pair in low_resource()])),
-    "facts": lambda point: 100 * point["facts"][LOW_RESOURCE],
+    "facts": lambda point: 100 * known(point),
 }
+
+
+def known(point: dict) -> float:
+    """The share of facts recalled in the low-resource language. NotMeasured for a corpus without
+    them."""
+    if LOW_RESOURCE not in point["facts"]:
+        raise NotMeasured(f"facts in {LOW_RESOURCE}")
+    return point["facts"][LOW_RESOURCE]
 
 
 def on_both(function: Callable[[Study], Finding]) -> Callable[[Study, Study | None], Finding]:
