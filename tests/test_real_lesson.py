@@ -126,6 +126,7 @@ def test_intervals_over_sentences_come_from_the_stored_translations(study, tmp_p
     fresh = Study(study.folder)
     mean, low, high = transfer.difference(fresh, "lander-none", "zero-shot", "taught")
     assert mean > 50 and 0 < low < mean
+    assert fresh.analysis("transfer")["differences"]["lander-none - zero-shot"]["seeds"] == 3
     found = fresh.analysis("transfer")["differences"]["lander-none - lora"]
     assert found["taught"] == {"delta": 0.0, "ci": [0.0, 0.0]} and found["seeds"] == 3
     with pytest.raises(NotMeasured, match="lander-none - full"):

@@ -213,7 +213,7 @@ def fronts(ax, study: Study, value: Callable, label: str) -> None:
         runs = [run for run in study.runs(KIND, method) if "perplexity" in run]
         if not runs:
             continue
-        options = {"color": f"C{i % 10}", "marker": "os^vD"[i // 2 % 5], "label": method}
+        options = {"color": f"C{i % 10}", "marker": "os^vDP"[i // 2 % 6], "label": method}
         trained = [fmean(of_group(run, "taught") for run in runs)]
         cross(ax, trained, [fmean(value(run) for run in runs)], **options)
     ax.set(xlabel="BLEU, trained directions", ylabel=label)

@@ -20,6 +20,7 @@ from ..io import write_text
 from ..prompts import pair_rows
 from .evidence import NotMeasured, Study, bleu
 from .forgetting import change, final_point
+from .methods import METHODS
 from .results import load_hypotheses
 from .specs import UNTAUGHT, of_languages
 from .statistics import bleu_rows, mean_interval, paired_bootstrap
@@ -116,9 +117,12 @@ def store(folder: Path, test) -> dict:
         return [counts(method, seed)[pair] for seed in numbers if seed in seeds[method]]
 
     for first, second in COMPARED:
-        if first not in seeds or second not in seeds:
+        theirs = seeds.get(second, [])
+        if theirs and not METHODS[second].seeded:  # its one run meets every seed
+            theirs = seeds.get(first, [])
+        common = [seed for seed in seeds.get(first, []) if seed in theirs]
+        if not common:
             continue
-        common = sorted({*seeds[first]} & {*seeds[second]}) or [0]
         pairs = list(counts(first, common[0]))
         found[f"{first} - {second}"] = {"seeds": len(common)}
         for group, chosen in (("taught", taught(pairs)), ("untaught", untaught(pairs))):
