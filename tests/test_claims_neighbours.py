@@ -9,7 +9,7 @@ from test_scorecard import PAIRS, about, analysis, judge, write
 from lander_lite.reproduction.claims.pruning import TEXTS
 from lander_lite.reproduction.claims.sparse import RIVALS
 from lander_lite.reproduction.evidence import Study
-from lander_lite.reproduction.specs import SPARSITIES
+from lander_lite.reproduction.kinds import SPARSITIES
 from lander_lite.reproduction.verdicts import CANNOT_TELL, CONTRADICTED, NOT_MEASURED, REPRODUCED
 
 ALL = [*PAIRS, "en-af", "af-en"]

@@ -10,10 +10,11 @@ from test_study import LAB, MODULE, config, go, short_outputs, trainings  # noqa
 
 from lander_lite.blocks import fingerprint
 from lander_lite.neurons import NeuronSets
-from lander_lite.reproduction import specs as kinds
+from lander_lite.reproduction import kinds
+from lander_lite.reproduction.kinds import KINDS
 from lander_lite.reproduction.lab import Lab
 from lander_lite.reproduction.methods import METHODS, PRUNED
-from lander_lite.reproduction.specs import KINDS, specs_of
+from lander_lite.reproduction.specs import specs_of
 
 SPARSE = {"en": {2: [1]}, "de": {1: [3, 7], 3: [0]}, "zh": {0: [5]}}
 

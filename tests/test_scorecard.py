@@ -22,9 +22,10 @@ from lander_lite.reproduction.claims.tables import ABLATIONS, BASELINES, CONTROL
 from lander_lite.reproduction.departures import DEPARTURES
 from lander_lite.reproduction.departures import as_markdown as departures_table
 from lander_lite.reproduction.evidence import Difference, NotMeasured, Study, minus
+from lander_lite.reproduction.kinds import EPSILONS, GRID, LANDER
 from lander_lite.reproduction.methods import METHODS
 from lander_lite.reproduction.scorecard import as_json, as_markdown, counted, row, rules
-from lander_lite.reproduction.specs import EPSILONS, GRID, LANDER, specs_of
+from lander_lite.reproduction.specs import specs_of
 from lander_lite.reproduction.verdicts import (
     CANNOT_TELL,
     CONTRADICTED,

@@ -17,7 +17,7 @@ from lander_lite.blocks import decoder_blocks
 from lander_lite.config import LanderConfig, data_dir
 from lander_lite.layers import detect_layers
 from lander_lite.neurons import categorize
-from lander_lite.reproduction import specs as kinds
+from lander_lite.reproduction import kinds
 from lander_lite.reproduction.baselines import (
     count_trainable,
     drawn_layers,
@@ -25,6 +25,7 @@ from lander_lite.reproduction.baselines import (
     random_layers,
 )
 from lander_lite.reproduction.block import Units
+from lander_lite.reproduction.kinds import GRID, KINDS, TRIALS, half_decades
 from lander_lite.reproduction.lab import Lab, corpus_hash
 from lander_lite.reproduction.methods import BLOCK, EQUAL_SIZE, METHODS, TRANSFER, TUNED, scattered
 from lander_lite.reproduction.results import (
@@ -36,16 +37,7 @@ from lander_lite.reproduction.results import (
     summary,
 )
 from lander_lite.reproduction.runs import run
-from lander_lite.reproduction.specs import (
-    GRID,
-    KINDS,
-    TRIALS,
-    Grid,
-    grid_specs,
-    grids_of,
-    half_decades,
-    specs_of,
-)
+from lander_lite.reproduction.specs import Grid, grid_specs, grids_of, specs_of
 from lander_lite.reproduction.study import choose, missing, plan, study
 from lander_lite.training.loop import finetune
 

@@ -30,7 +30,7 @@ from lander_lite.reproduction.claims.forgetting import FORGETTERS
 from lander_lite.reproduction.claims.pruning import TEXTS
 from lander_lite.reproduction.claims.tables import ABLATIONS, BASELINES, CONTROLS
 from lander_lite.reproduction.evidence import Study
-from lander_lite.reproduction.specs import LANDER
+from lander_lite.reproduction.kinds import LANDER
 from lander_lite.reproduction.statistics import mean_interval
 from lander_lite.reproduction.verdicts import (
     CANNOT_TELL,

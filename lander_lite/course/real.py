@@ -11,8 +11,8 @@ from ..config import PACKAGE, data_dir
 from ..model import INSTALLED
 from ..reproduction.evidence import NotMeasured, Study
 from ..reproduction.forgetting import final_point, over_seeds, pruned
+from ..reproduction.kinds import LOW_RESOURCE, low_resource
 from ..reproduction.scorecard import alone
-from ..reproduction.specs import LOW_RESOURCE, low_resource
 from ..reproduction.transfer import (
     BASE,
     COMPARED,

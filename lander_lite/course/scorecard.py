@@ -10,9 +10,9 @@ import numpy as np
 from ..evaluation import bleu_of_sums
 from ..reproduction.claims.tables import ABLATIONS, BASELINES, CONTROLS
 from ..reproduction.evidence import Difference, NotMeasured, Study
+from ..reproduction.kinds import KINDS, LANDER
 from ..reproduction.results import stored_runs
 from ..reproduction.scorecard import ASIDE, STEPS
-from ..reproduction.specs import KINDS, LANDER
 from .tables import Table
 
 GROUPS = {"Table 1": BASELINES, "Table 2": ABLATIONS, "controls": CONTROLS}

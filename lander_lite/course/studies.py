@@ -12,8 +12,8 @@ from ..reproduction.claims import CLAIMS
 from ..reproduction.claims.sparse import MEASURES as OF_ONE_LANGUAGE
 from ..reproduction.claims.sparse import RIVALS
 from ..reproduction.evidence import Study
+from ..reproduction.kinds import LOW_RESOURCE, low_resource
 from ..reproduction.scorecard import scorecard
-from ..reproduction.specs import LOW_RESOURCE, low_resource
 from ..reproduction.statistics import mean_interval
 from ..reproduction.tables import label as label_of
 from .plots import COLOURS, interval_line

@@ -18,8 +18,8 @@ from pathlib import Path
 from ..config import WITHOUT_EFFECT, refuse_other
 from ..io import atomic_path, content_of, write_text
 from ..stored import check_kinds, read_json
+from .kinds import KINDS, REAL, TRIALS
 from .methods import METHODS
-from .specs import KINDS, REAL, TRIALS
 from .statistics import mean_interval
 
 # settings of tuning that each run has its own of, or that do not change what it gives

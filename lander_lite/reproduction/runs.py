@@ -25,10 +25,11 @@ from ..prompts import pair_rows
 from ..training.kl import kl_texts
 from ..training.loop import finetune
 from .baselines import count_trainable, in_float32
+from .kinds import half_decades
 from .lab import Lab
 from .methods import METHODS
 from .results import settings_of
-from .specs import Spec, half_decades
+from .specs import Spec
 
 LIBRARIES = ("lander-lite", "torch", "transformers", "peft", "accelerate", "sacrebleu")
 ALIGNED = 200  # test sentences with their translations, for `alignment`

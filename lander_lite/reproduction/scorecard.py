@@ -18,7 +18,7 @@ from ..io import write_text
 from .claims import CLAIMS
 from .claims.router import at_equal_rates
 from .evidence import Claim, Difference, NotMeasured, Study, if_measured, minus
-from .specs import LANDER
+from .kinds import LANDER
 from .tables import markdown_table
 from .verdicts import (
     ALPHA,

@@ -24,10 +24,11 @@ from statistics import fmean
 from ..config import LanderConfig
 from ..folders import in_use
 from .analyses import ANALYSES, analyse
+from .kinds import BEYOND, GRID, TRIALS, half_decades
 from .lab import Lab
 from .methods import METHODS
 from .results import check_result, fold, stored_of
-from .specs import BEYOND, GRID, TRIALS, Grid, Spec, grid_specs, grids_of, half_decades, specs_of
+from .specs import Grid, Spec, grid_specs, grids_of, specs_of
 from .tables import study_table
 from .workers import workers
 

@@ -20,9 +20,9 @@ from ..io import write_text
 from ..prompts import pair_rows
 from .evidence import NotMeasured, Study, bleu
 from .forgetting import change, final_point
+from .kinds import UNTAUGHT, of_languages
 from .methods import METHODS
 from .results import load_hypotheses
-from .specs import UNTAUGHT, of_languages
 from .statistics import bleu_rows, mean_interval, paired_bootstrap
 
 KIND, BASE = "transfer", "zero-shot"

@@ -15,7 +15,7 @@ from ..forgetting import (
     matrices,
     sequence,
 )
-from ..specs import LANDER
+from ..kinds import LANDER
 
 FORGETTERS = ("full", "lora", "full-kl")
 WAYS = ("at equal updates", "at equal gain", "in sequence")

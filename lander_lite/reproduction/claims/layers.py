@@ -6,8 +6,8 @@ import numpy as np
 from scipy.stats import pearsonr, rankdata
 
 from ..evidence import Claim, Finding, minus, shown
+from ..kinds import LANDER
 from ..paper import FIG_10
-from ..specs import LANDER
 from ..verdicts import UNITS, Part, interval_part
 
 AGREE = 0.5  # a rank correlation that calls two orders of the layers alike

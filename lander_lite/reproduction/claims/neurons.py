@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from ..evidence import Claim, Finding, if_measured, listed, minus, parts_if_measured, shown
+from ..kinds import EPSILONS, LANDER
 from ..paper import FIG_11
-from ..specs import EPSILONS, LANDER
 from ..statistics import mean_interval
 from ..verdicts import UNITS, Part, interval_part, share_part
 

@@ -18,7 +18,7 @@ from ..evidence import (
     parts_if_measured,
     shown,
 )
-from ..specs import LANDER
+from ..kinds import LANDER
 from ..statistics import with_interval
 from ..verdicts import Part, fact_part, log_ratio_part
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..evidence import Claim, Finding, NotMeasured, Study, if_measured, minus, shown
 from ..forgetting import MEASURES as LOSSES
 from ..forgetting import change, final_point
-from ..specs import LOW_RESOURCE, low_resource
+from ..kinds import LOW_RESOURCE, low_resource
 from ..verdicts import REPRODUCED, Part, interval_part, share_part
 
 KEPT = 0.9  # of the base model's BLEU: what is lost beyond a tenth is "catastrophic"
