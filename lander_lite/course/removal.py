@@ -17,7 +17,8 @@ from ..awareness import AwarenessScores
 from ..blocks import FeedForward
 from ..evaluation import perplexity
 from ..hooks import hooked, sites
-from ..probes.tokens import token_readings
+from ..probes.tokens import mean_activation
+from ..reproduction.analyses.ablation import tenths_of
 from .plots import heatmap, panels
 from .tables import Table
 
@@ -99,7 +100,7 @@ def one_by_one(model, tokenizer, texts: Texts, scores: AwarenessScores, n: int) 
     chosen = {layer: torch.randperm(d_ff, generator=generator)[:n] for layer in layers}
     estimated, exact, rows = {}, {}, []
     for x, language in enumerate(scores.languages):
-        active = activations(model, tokenizer, texts[language], layers)
+        active = mean_activation(model, tokenizer, texts[language], layers)
         for y, layer in enumerate(layers):
             some, key = chosen[layer], (language, layer)
             options = {"max_sentences": None, "neurons_per_pass": 16}
@@ -111,12 +112,6 @@ def one_by_one(model, tokenizer, texts: Texts, scores: AwarenessScores, n: int) 
     shape = (len(scores.languages), len(layers), len(SCORES))
     correlation = torch.tensor(rows).view(shape).permute(2, 0, 1)
     return OneByOne(chosen, estimated, exact, correlation)
-
-
-def activations(model, tokenizer, sentences: Sequence[str], layers: Sequence[int]) -> Tensor:
-    """The sum of |h| over all tokens, [layer, neuron]."""
-    readings = token_readings(model, tokenizer, sentences, layers, gradients=False)
-    return sum(h.sum(dim=1) for _, _, h, _ in readings)
 
 
 def correlation_table(found: OneByOne) -> Table:
@@ -166,9 +161,8 @@ def loss_without(model: nn.Module, tokenizer, sentences, chosen: Mapping[int, Te
 def change_by_tenths(model, tokenizer, sentences, values: Tensor, layers) -> list[float]:
     """How the loss of `sentences` changes when a tenth of each layer's neurons is off: first the
     tenth with the highest values [layer, neuron], then the next, …"""
-    order, size = values.argsort(dim=-1, descending=True), values.shape[-1] // 10
     as_is = loss_without(model, tokenizer, sentences, {})
-    tenths = [dict(zip(layers, order[:, size * i : size * (i + 1)])) for i in range(10)]
+    tenths = [dict(zip(layers, tenth)) for tenth in tenths_of(values).unbind(dim=1)]
     return [loss_without(model, tokenizer, sentences, tenth) - as_is for tenth in tenths]
 
 

@@ -21,6 +21,15 @@ CLASSES = ("frequent word", "other word", "piece of a word", "punctuation")
 WORD = re.compile(r"([\u3400-\u9fff]+)|[^\W\u3400-\u9fff]+")  # group 1 if it is Chinese
 
 
+def mean_activation(
+    model: nn.Module, tokenizer, sentences: Sequence[str], layers: Sequence[int]
+) -> Tensor:
+    """Mean |h| over all tokens, [layer, d_ff]: what a score without the gradient sees. Raises: as
+    `token_readings`."""
+    readings = token_readings(model, tokenizer, sentences, layers, gradients=False)
+    return torch.cat([h for _, _, h, _ in readings], dim=1).mean(dim=1)
+
+
 def token_readings(
     model: nn.Module,
     tokenizer,

@@ -255,13 +255,14 @@ REAL = {  # smaller editions for a real model, which takes minutes a run: never 
         sparsities=(0.2, 0.5),
     ),
 }
+RUNS = KINDS | REAL
 
 
 def _trials(kind: str, about: str, **own) -> Kind:
     """Of a kind's learning rates: trained as its runs are, measured once, on valid."""
     once = {"on_valid": True, "curve": (), "after_stages": False, "translations": False}
     options = {"sentences": 100, "other_domain": False} | once | own
-    return replace((KINDS | REAL)[kind], about=about, **options)
+    return replace(RUNS[kind], about=about, **options)
 
 
 TRIALS = {
@@ -312,6 +313,7 @@ TRIALS = {
         },
     ),
 }
+RECORDS = RUNS | TRIALS
 ANALYSIS = {  # no runs: the folder analyses/
     "analysis": Kind("layers, scores, sets and gates, with controls (lessons 01-04, 07, 08)")
 }

@@ -18,7 +18,7 @@ from pathlib import Path
 from ..config import WITHOUT_EFFECT, refuse_other
 from ..io import atomic_path, content_of, write_text
 from ..stored import check_kinds, read_json
-from .kinds import KINDS, REAL, TRIALS
+from .kinds import RECORDS
 from .methods import METHODS
 from .statistics import mean_interval
 
@@ -139,7 +139,7 @@ def _outputs(table: Path, changed: int) -> dict[str, dict[str, list[str]]]:
 def fold(folder) -> list[Path]:
     """Put each kind's files into its tables, and remove them; returns the tables."""
     tables = []
-    for kind in KINDS | REAL | TRIALS:
+    for kind in RECORDS:
         table, loose = Path(folder, f"{kind}.jsonl"), Path(folder, kind)
         if not loose.is_dir():
             continue

@@ -60,9 +60,9 @@ class Row(Claim):
 
 
 def scorecard(folder, second=None, claims: Sequence[Claim] = CLAIMS) -> list[Row]:
-    """One row per claim, from the results in `folder` (folder/<kind>/*.json, as a study writes
-    them) and in `second`, those of another architecture. Either may be a `Study`. A claim whose
-    files are missing is "not measured" and says which.
+    """One row per claim, from the results in `folder` (as a study writes them) and in `second`,
+    those of another architecture. Either may be a `Study`. A claim whose files are missing is "not
+    measured" and says which.
 
     claims: add your own `evidence.Claim` to the list."""
     study, other = (x if x is None or isinstance(x, Study) else Study(x) for x in (folder, second))

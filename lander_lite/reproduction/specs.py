@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..config import LanderConfig, nearest
-from .kinds import ANALYSIS, GRID, KINDS, REAL, TRIALS, Kind
+from .kinds import ANALYSIS, GRID, KINDS, RECORDS, RUNS, TRIALS, Kind
 from .methods import METHODS
 
 
-# ---------------------------------------------------------------- runs
 class Grid(NamedTuple):
     """The trials that choose one learning rate: those of a kind, a method and these settings."""
 
@@ -48,7 +47,7 @@ class Spec:
     @property
     def definition(self) -> Kind:
         """The record of its kind."""
-        return (KINDS | REAL | TRIALS)[self.kind]
+        return RECORDS[self.kind]
 
     @property
     def name(self) -> str:
@@ -133,7 +132,7 @@ def specs_of(
     Raises: ValueError for an unknown kind or method, a method of another kind, fewer than one seed.
     """
     kinds = list(KINDS) if list(kinds) == ["all"] else kinds
-    known = KINDS | REAL | ANALYSIS
+    known = RUNS | ANALYSIS
     _check_known("kind", kinds, known)
     _check_known("method", methods or (), METHODS)
     if seeds is not None and seeds < 1:
@@ -164,6 +163,6 @@ def _check_fits(name: str, kind: Kind, method: str) -> None:
 
 
 def _specs_of_method(kind: str, method: str, seeds: int, config: LanderConfig) -> list[Spec]:
-    variants = (KINDS | REAL)[kind].variants(config) if METHODS[method].build else [{}]
+    variants = RUNS[kind].variants(config) if METHODS[method].build else [{}]
     numbers = range(seeds if METHODS[method].seeded else 1)
     return [Spec(kind, method, seed, **variant) for seed in numbers for variant in variants]

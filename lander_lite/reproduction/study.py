@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -177,7 +177,7 @@ def choose(
     chosen = {}
     for one in needed:
         scores = _scores(one, found, grid, config)
-        if all(spec in found for spec in one.trials([*scores], config)):
+        if _all_found(one, scores, found, config):
             best, by_rate = best_rate(scores), {str(x): scores[x] for x in sorted(scores)}
             at_end = len(scores) > 1 and best in (min(scores), max(scores))
             chosen[one] = {"rate": best, "grid": by_rate, "at_end": at_end}
@@ -195,6 +195,10 @@ def _wanted(needed: Sequence[Grid], found: Mapping, grid, config) -> list[Spec]:
     return [spec for one in needed for spec in one.trials(rates[one], config)]
 
 
+def _all_found(one: Grid, rates: Iterable[float], found: Mapping[Spec, dict], config) -> bool:
+    return all(spec in found for spec in one.trials([*rates], config))
+
+
 def _scores(one: Grid, found: Mapping[Spec, dict], grid, config) -> dict[float, float | None]:
     """{rate: mean score on valid}: of the grid, and BEYOND rates more at most where the best one is
     at an end. What is not found, or has diverged, has the score None. A grid of one or two rates
@@ -206,14 +210,11 @@ def _scores(one: Grid, found: Mapping[Spec, dict], grid, config) -> dict[float, 
             return None
         return fmean(map(valid_score, trials))
 
-    def tried(rates) -> bool:
-        return all(spec in found for spec in one.trials(rates, config))
-
     scores = {rate: score(rate) for rate in one.rates(grid)}
     scale = METHODS[one.method].scale
     for _ in range(BEYOND if len(scores) > 2 else 0):
         best, ends = best_rate(scores), {min(scores): -1, max(scores): 1}
-        if best not in ends or not tried(scores):
+        if best not in ends or not _all_found(one, scores, found, config):
             break
         beyond = half_decades(best, ends[best], scale)
         scores[beyond] = score(beyond)

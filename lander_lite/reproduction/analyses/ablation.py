@@ -17,7 +17,7 @@ from ...awareness import score_awareness
 from ...evaluation import perplexity
 from ...neurons import NeuronSets
 from ...probes.switching import switched_off
-from ...probes.tokens import token_readings
+from ...probes.tokens import mean_activation
 from ...prompts import texts
 from ..lab import Lab
 from .shared import SEEDS, SENTENCES, Analysis, by_language, interval, sentence_blocks
@@ -111,12 +111,8 @@ def by_place(scores: Tensor, exact: Tensor) -> list[list[float]]:
 
 def activation(lab: Lab, part) -> Tensor:
     """Mean |h| over tokens, [language, layer, d_ff]: the score without the gradient."""
-    means = []
-    for sentences in by_language(part, lab.languages).values():
-        readings = token_readings(
-            lab.base, lab.tokenizer, sentences, range(lab.n_layers), gradients=False
-        )
-        means.append(torch.cat([h for _, _, h, _ in readings], dim=1).mean(dim=1))
+    sentences = by_language(part, lab.languages).values()
+    means = [mean_activation(lab.base, lab.tokenizer, x, range(lab.n_layers)) for x in sentences]
     return torch.stack(means)
 
 
@@ -125,12 +121,7 @@ def removed_tenths(lab: Lab, generator: torch.Generator) -> dict:
     tenth 1 has the highest scores."""
     layers, languages = lab.choose_layers(), lab.languages
     blocks = sentence_blocks(lab.valid, SENTENCES // 2)
-    train = lab.train.select(range(min(100, len(lab.train))))
-    scores = {
-        "awareness": lab.scores.values[:, layers],
-        "control_activation": activation(lab, train)[:, layers],
-    }
-    scores["control_random"] = torch.rand(scores["awareness"].shape, generator=generator)
+    scores = scores_of(lab, layers, generator)
     before = torch.stack([losses(lab, blocks, language) for language in languages], dim=-1)
     changes = {
         name: losses_without_tenths(lab, blocks, layers, values) - before[..., None]
@@ -150,6 +141,23 @@ def removed_tenths(lab: Lab, generator: torch.Generator) -> dict:
     }
 
 
+def scores_of(lab: Lab, layers: Sequence[int], generator: torch.Generator) -> dict[str, Tensor]:
+    """{score: [language, layer, d_ff]} of some layers: TE's, and those that it is held against."""
+    train = lab.train.select(range(min(100, len(lab.train))))
+    scores = {
+        "awareness": lab.scores.values[:, layers],
+        "control_activation": activation(lab, train)[:, layers],
+    }
+    scores["control_random"] = torch.rand(scores["awareness"].shape, generator=generator)
+    return scores
+
+
+def tenths_of(scores: Tensor) -> Tensor:
+    """The neurons of each tenth, [..., tenth, neuron], of scores [..., d_ff]; the highest first."""
+    n = scores.shape[-1] // 10 * 10
+    return scores.argsort(dim=-1, descending=True)[..., :n].unflatten(-1, (10, -1))
+
+
 def losses(lab: Lab, blocks: Sequence, language: str) -> Tensor:
     """Nats per token of a language's sentences, float64 [block]."""
     values = [perplexity(lab.base, lab.tokenizer, texts(block, language)) for block in blocks]
@@ -159,9 +167,7 @@ def losses(lab: Lab, blocks: Sequence, language: str) -> Tensor:
 def losses_without_tenths(lab: Lab, blocks: Sequence, layers: list[int], scores: Tensor) -> Tensor:
     """`losses` when a tenth of each layer's neurons is off, float64 [block, language, tenth].
     scores: [language, layer, d_ff]."""
-    d_ff = scores.shape[-1]
-    order = scores.argsort(dim=-1, descending=True)
-    tenths = order[..., : d_ff // 10 * 10].unflatten(-1, (10, -1))
+    d_ff, tenths = scores.shape[-1], tenths_of(scores)
     without = torch.zeros(len(blocks), len(lab.languages), 10, dtype=torch.float64)
     for i, language in enumerate(lab.languages):
         for tenth in range(10):

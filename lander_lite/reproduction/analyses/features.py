@@ -26,24 +26,13 @@ PROMPTS = 20  # of a direction
 
 
 def _features(lab: Lab) -> dict:
-    config, train = lab.config.corpus, lab.train
-    n = max(1, min(PROMPTS, len(train) // 8))
-
-    def read(prompts: list) -> Tensor:  # [layer, feature]
-        return feature_magnitudes(lab.base, lab.tokenizer, prompts)
-
-    def of_pair(pair: str, seed: int) -> Tensor:
-        return read(translation_prompts(train, pair, 4, n, seed, config.template))
-
-    def of_language(language: str, seed: int) -> Tensor:
-        return read(monolingual_prompts(train, language, 8, n, seed))
-
+    config = lab.config.corpus
     by_pair = {  # [draw, layer, feature]; the second half are draws for the control
-        pair: torch.stack([of_pair(pair, seed) for seed in range(2 * BLOCKS)])
+        pair: torch.stack([of_pair(lab, pair, seed) for seed in range(2 * BLOCKS)])
         for pair in config.pairs
     }
     by_language = {
-        language: torch.stack([of_language(language, seed) for seed in range(BLOCKS)])
+        language: torch.stack([of_language(lab, language, seed) for seed in range(BLOCKS)])
         for language in lab.languages
     }
     both = torch.stack([*by_pair.values()]).mean(dim=0)
@@ -55,7 +44,7 @@ def _features(lab: Lab) -> dict:
     )
     return {
         "largest": LARGEST,
-        "prompts_per_direction": n,
+        "prompts_per_direction": prompts(lab),
         "d_model": translation.shape[-1],
         "pairs": config.pairs,
         "stand_out": interval(number),
@@ -76,6 +65,24 @@ def _features(lab: Lab) -> dict:
             for pair, x in by_pair.items()
         },
     }
+
+
+def prompts(lab: Lab) -> int:
+    """How many prompts a draw has of a direction or a language."""
+    return max(1, min(PROMPTS, len(lab.train) // 8))
+
+
+def of_pair(lab: Lab, pair: str, seed: int) -> Tensor:
+    """`feature_magnitudes` of a draw of a direction's translation prompts, [layer, feature]."""
+    template = lab.config.corpus.template
+    drawn = translation_prompts(lab.train, pair, 4, prompts(lab), seed, template)
+    return feature_magnitudes(lab.base, lab.tokenizer, drawn)
+
+
+def of_language(lab: Lab, language: str, seed: int) -> Tensor:
+    """The same of a draw of one language's text."""
+    drawn = monolingual_prompts(lab.train, language, 8, prompts(lab), seed)
+    return feature_magnitudes(lab.base, lab.tokenizer, drawn)
 
 
 def of_both_languages(by_language: dict[str, Tensor], pair: str) -> Tensor:

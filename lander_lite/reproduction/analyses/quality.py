@@ -17,19 +17,14 @@ from torch import Tensor
 from ...config import parse_pair
 from ...evaluation import bleu_of_sums, translate
 from ...hooks import hooked, sites
-from ...neighbours.features import (
-    feature_magnitudes,
-    monolingual_prompts,
-    ranked,
-    translation_prompts,
-)
+from ...neighbours.features import ranked
 from ...neurons import NeuronSets
 from ...probes.switching import switched_off
 from ...prompts import pair_rows
 from ..lab import Lab
 from ..statistics import bleu_rows, paired_bootstrap
-from .ablation import activation, is_large
-from .features import PROMPTS
+from .ablation import is_large, scores_of, tenths_of
+from .features import of_both_languages, of_language, of_pair
 from .shared import Analysis
 
 TRANSLATED = 60  # test sentences of a direction
@@ -79,15 +74,9 @@ def dearer(kept: Rows, removed: Rows) -> dict:
 def without_tenths(lab: Lab, corpus, pairs: Sequence[str]) -> dict:
     """BLEU without each tenth; tenth 1 has the highest scores. Of random tenths all are alike."""
     layers, generator = lab.choose_layers(), torch.Generator().manual_seed(0)
-    train = lab.train.select(range(min(100, len(lab.train))))
-    scores = {
-        "awareness": lab.scores.values[:, layers],
-        "control_activation": activation(lab, train)[:, layers],
-    }
-    scores["control_random"] = torch.rand(scores["awareness"].shape, generator=generator)
     rows = {
         name: [without_tenth(lab, corpus, pairs, layers, values, i) for i in range(10)]
-        for name, values in scores.items()
+        for name, values in scores_of(lab, layers, generator).items()
     }
     top = rows["awareness"][0]
     random = {pair: [tenth[pair][0] for tenth in rows["control_random"]] for pair in pairs}
@@ -103,12 +92,11 @@ def without_tenth(
     lab: Lab, corpus, pairs: Sequence[str], layers: list[int], scores: Tensor, tenth: int
 ) -> Rows:
     """Translations when a tenth of each layer's neurons is off. scores: [language, layer, d_ff]."""
-    rows, d_ff = {}, scores.shape[-1]
-    size = d_ff // 10
+    rows = {}
     for pair in pairs:
         of_pair = scores[[lab.languages.index(x) for x in parse_pair(pair)]].mean(dim=0)
-        order = of_pair.argsort(dim=-1, descending=True)[:, tenth * size : (tenth + 1) * size]
-        sets = NeuronSets(layers, ["off"], {}, {"off": dict(zip(layers, order))}, d_ff)
+        off = dict(zip(layers, tenths_of(of_pair)[:, tenth]))
+        sets = NeuronSets(layers, ["off"], {}, {"off": off}, scores.shape[-1])
         with switched_off(lab.base, sets, "off"):
             rows[pair] = [translated(lab, corpus, pair)]
     return rows
@@ -155,15 +143,8 @@ def without(lab: Lab, corpus, pair: str, order: Tensor) -> np.ndarray:
 def magnitudes(lab: Lab, pair: str) -> tuple[Tensor, Tensor]:
     """`feature_magnitudes` in translation and in text of the pair's two languages, [layer,
     feature]."""
-    n = max(1, min(PROMPTS, len(lab.train) // 8))
-
-    def read(prompts: list) -> Tensor:
-        return feature_magnitudes(lab.base, lab.tokenizer, prompts)
-
-    template = lab.config.corpus.template
-    alone = [read(monolingual_prompts(lab.train, x, 8, n, 0)) for x in parse_pair(pair)]
-    translation = read(translation_prompts(lab.train, pair, 4, n, 0, template))
-    return translation, torch.stack(alone).mean(dim=0)
+    alone = {language: of_language(lab, language, seed=0) for language in parse_pair(pair)}
+    return of_pair(lab, pair, seed=0), of_both_languages(alone, pair)
 
 
 ANALYSIS = Analysis(
