@@ -130,11 +130,9 @@ def test_the_wheel_carries_profiles_and_data(wheel):
     profiles = {
         f"lander_lite/profiles/{path.name}" for path in ROOT.glob("lander_lite/profiles/*.yaml")
     }
-    patterns = ("tiny_babel/*.jsonl", "models/*/*.safetensors", "models/*/*.json", "results/*.json")
-    files = {
-        path.relative_to(ROOT) for pattern in patterns for path in (ROOT / "data").glob(pattern)
-    }
-    data = {f"lander_lite/{path}" for path in files if "work" not in path.parts}
+    files = {path.relative_to(ROOT) for path in (ROOT / "data").rglob("*") if path.is_file()}
+    kept = {path for path in files if not {"work", "__pycache__"} & {*path.parts}}
+    data = {f"lander_lite/{path}" for path in kept if path.suffix != ".py"}  # lessons read these
     assert "lander_lite/page.html" in names and profiles | data <= names, (
         f"missing in the wheel: {sorted((profiles | data) - names)[:5]}"
     )
