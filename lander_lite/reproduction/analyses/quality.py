@@ -94,8 +94,8 @@ def without_tenth(
     """Translations when a tenth of each layer's neurons is off. scores: [language, layer, d_ff]."""
     rows = {}
     for pair in pairs:
-        of_pair = scores[[lab.languages.index(x) for x in parse_pair(pair)]].mean(dim=0)
-        off = dict(zip(layers, tenths_of(of_pair)[:, tenth]))
+        values = scores[[lab.languages.index(x) for x in parse_pair(pair)]].mean(dim=0)
+        off = dict(zip(layers, tenths_of(values)[:, tenth]))
         sets = NeuronSets(layers, ["off"], {}, {"off": off}, scores.shape[-1])
         with switched_off(lab.base, sets, "off"):
             rows[pair] = [translated(lab, corpus, pair)]
