@@ -68,7 +68,7 @@ def sparse(folder, **changed):
                 {p: v["af_bleu" if "af" in p else "bleu"] + e for p in ALL},
                 train_pairs=[["af"]],
                 perplexity={"en": v["perplexity"], "af": v["af_perplexity"] + e},
-                facts={"en": v["facts"], "af": v["af_facts"]},
+                facts={} if v["facts"] is None else {"en": v["facts"], "af": v["af_facts"]},
                 alignment={what: [v["cosine"], v["cosine"] + e] for what in ("difference", "cka")},
                 weight_change_of="those that it trains",
                 weight_change={
@@ -78,15 +78,18 @@ def sparse(folder, **changed):
             )
 
 
-def prune(folder, recall, noise=0.001):
-    """recall: {method: share of the facts recalled in German at every sparsity}."""
+def prune(folder, recall, noise=0.001, facts=True):
+    """recall: {method: share of the facts recalled in German at every sparsity; BLEU / 100 without
+    facts}."""
     for method, share in recall.items():
         once = method in ("zero-shot", "magnitude")
         for seed in range(1 if once else 3):
+            share_of_seed = share + noise * seed
+            bleu = 1.0 if facts else 100 * share_of_seed
             point = {
-                "bleu": dict.fromkeys(PAIRS, 1.0),
+                "bleu": dict.fromkeys(PAIRS, bleu),
                 "perplexity": {"en": 5.0, "de": 6.0},
-                "facts": {"en": 0.9, "de": share + noise * seed},
+                "facts": {"en": 0.9, "de": share_of_seed} if facts else {},
             }
             rest = (
                 {}
@@ -98,7 +101,7 @@ def prune(folder, recall, noise=0.001):
                 "prune",
                 method,
                 seed,
-                1.0,
+                bleu,
                 **{k: point[k] for k in ("perplexity", "facts")},
                 **rest,
             )
@@ -147,6 +150,14 @@ BELOW = "**Contradicted here:** two: "
 def test_one_miss_on_one_model_spoils_it(id, changed, missed, two):
     row = two(**changed)(id)
     assert row.verdict == CONTRADICTED and row.measured.endswith(missed), row.measured
+
+
+def test_without_facts_forgetting_is_judged_by_the_rest(two):
+    row = two(zero_shot={"facts": None})("S3")
+    assert row.verdict == REPRODUCED and "nan" not in row.measured
+    judged = {part.name for part in row.parts}
+    assert "one: less facts lost than by full tuning" in judged
+    assert not {name for name in judged if name.startswith("two: less facts")}
 
 
 def test_random_neurons_count_as_a_control_where_they_are_those_that_were_trained(two):
@@ -232,22 +243,35 @@ def test_features_must_stand_out_more_than_by_drawing_again(
     assert row.verdict == verdict and "the largest 9.0 [" in row.measured
 
 
+RECALL = {
+    "zero-shot": 0.5,
+    "wanda-translation": 0.6,
+    "magnitude": 0.3,
+    "random-weights": 0.1,
+    **dict.fromkeys(TEXTS, 0.4),
+}
+
+
+def test_without_facts_pruning_is_judged_in_bleu(tmp_path):
+    prune(tmp_path, RECALL, facts=False)
+    rows = {id: judge(id, Study(tmp_path)) for id in ("P2", "P3")}
+    assert "BLEU (no facts): 60.1 at the best sparsity 10%, dense 50.0" in rows["P2"].measured
+    assert {part.unit for row in rows.values() for part in row.parts} == {"BLEU"}
+    prune(tmp_path, RECALL)
+    rows = {id: judge(id, Study(tmp_path)) for id in ("P2", "P3")}
+    assert "facts recalled, %: 60.1 at the best sparsity 10%" in rows["P2"].measured
+    assert {part.unit for row in rows.values() for part in row.parts} == {"points"}
+
+
 def test_pruning_must_beat_the_dense_model_and_random_tokens(tmp_path):
-    recall = {
-        "zero-shot": 0.5,
-        "wanda-translation": 0.6,
-        "magnitude": 0.3,
-        "random-weights": 0.1,
-        **dict.fromkeys(TEXTS, 0.4),
-    }
-    prune(tmp_path, recall)
+    prune(tmp_path, RECALL)
     for id in ("P2", "P3"):
         assert judge(id, Study(tmp_path)).verdict == REPRODUCED, judge(id, Study(tmp_path)).measured
-    prune(tmp_path, recall | {"wanda-tokens": 0.6})
+    prune(tmp_path, RECALL | {"wanda-tokens": 0.6})
     missed = "**No effect of the margin:** better than "
     assert judge("P2", Study(tmp_path)).measured.endswith(f"{missed}random tokens")
     assert judge("P3", Study(tmp_path)).measured.endswith(f"{missed}wanda-tokens")
-    prune(tmp_path, recall | {"zero-shot": 0.7})
+    prune(tmp_path, RECALL | {"zero-shot": 0.7})
     assert "better than the dense model" in judge("P2", Study(tmp_path)).measured
     (tmp_path / "prune" / "wanda-english--seed1.json").unlink()
     assert judge("P3", Study(tmp_path)).verdict == NOT_MEASURED

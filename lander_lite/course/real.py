@@ -9,7 +9,8 @@ from statistics import fmean
 
 from ..config import PACKAGE, data_dir
 from ..model import INSTALLED
-from ..reproduction.evidence import NotMeasured, Study
+from ..reproduction.claims.pruning import TEXTS, nats_lost, pruned_values, recall
+from ..reproduction.evidence import NotMeasured, Study, minus
 from ..reproduction.forgetting import final_point, over_seeds, pruned
 from ..reproduction.kinds import LOW_RESOURCE, low_resource
 from ..reproduction.scorecard import alone
@@ -247,6 +248,21 @@ def nats_changed(point: dict, base: dict, language: str) -> tuple[float, float]:
     and the mean of the others."""
     changed = {x: math.log(point["perplexity"][x] / y) for x, y in base["perplexity"].items()}
     return changed.pop(language), fmean(changed.values())
+
+
+def calibration_table(study: Study, sparsities: Sequence[float] = (0.2, 0.5)) -> Table:
+    """A row a calibration text of Wanda: translations minus it, in mean BLEU and in nats per token
+    lost (of all languages' plain text, + is worse), at each share of weights removed, with 95%
+    intervals over draws."""
+    columns, rows = ["translations minus"], [[text] for text in TEXTS]
+    for sparsity in sparsities:
+        columns += [f"BLEU, {sparsity:.0%}", f"nats, {sparsity:.0%}"]
+        for value in (recall, nats_lost):  # without facts, recall is BLEU
+            ours = pruned_values(study, "wanda-translation", sparsity, value)
+            for row in rows:
+                theirs = pruned_values(study, row[0], sparsity, value)
+                row.append(minus(row[0], ours, theirs).shown(2))
+    return Table(columns, rows)
 
 
 def pruned_table(study: Study) -> Table:

@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 
 from ..evidence import Claim, Finding, NotMeasured, Study, if_measured, minus, shown
-from ..forgetting import MEASURES as LOSSES
 from ..forgetting import change, final_point
 from ..kinds import LOW_RESOURCE, low_resource
 from ..verdicts import REPRODUCED, Part, interval_part, share_part
 
 KEPT = 0.9  # of the base model's BLEU: what is lost beyond a tenth is "catastrophic"
+LOSSES = {"bleu": "BLEU", "perplexity": "nats", "facts": "points"}  # of `change`; units
 RIVALS = ("full", "ffn", "lora", "ia3", "sparse-random")
 MEASURES = {  # of the low-resource language; the higher, the better
     "perplexity": lambda point: -math.log(point["perplexity"][LOW_RESOURCE]),
@@ -138,18 +138,23 @@ def _sparse_keeps(model: Study) -> Finding:
         return sparse_values(model, method, lambda p: change(others(p), before, [])[measure])
 
     lost_bleu = minus("", lost("sparse", "bleu"))
-    gaps = {name: minus("full", lost("full", name), lost("sparse", name)) for name in LOSSES}
+    gaps = {
+        name: minus("full", lost("full", name), lost("sparse", name))
+        for name in LOSSES
+        if name != "facts" or before["facts"]  # a corpus may have none
+    }
     kept = [1 - x / bleu_before for x in (lost_bleu.mean, *reversed(lost_bleu.interval))]
     interval, n = tuple(kept[1:]), len(lost_bleu.values)
     parts = [Part("BLEU kept", kept[0], interval, n, "seeds", "", KEPT, 0.0)]
     parts += [
-        gaps[name].part(f"less {name} lost than by full tuning", unit)
-        for name, unit in zip(LOSSES, ("BLEU", "nats", "points"))
+        gap.part(f"less {name} lost than by full tuning", LOSSES[name])
+        for name, gap in gaps.items()
     ]
+    digits = {"BLEU": 1, "nats": 2, "points": 1}
+    more = [f"{x.shown(digits[LOSSES[name]])} {LOSSES[name]}" for name, x in gaps.items()]
     return Finding(
         f"{model.name}: lost {lost_bleu.text} of {bleu_before:.1f} BLEU; full tuning's losses "
-        f"minus these {gaps['bleu'].text} BLEU, {gaps['perplexity'].shown(2)} nats, "
-        f"{gaps['facts'].text} points of facts",
+        f"minus these {', '.join(more)}",
         parts,
         f"{model.name}: random neurons lose {minus('', lost('sparse-random', 'bleu')).text} BLEU",
     )
