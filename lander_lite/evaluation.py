@@ -332,15 +332,11 @@ class LanguageId:
         if len(texts) < 2 or not all(texts.values()):
             needed = "at least two languages with text"
             raise ValueError(f"language identification needs {needed}, not {list(texts)}")
-        counts = {}
-        for lang, sentences in texts.items():
-            counts[lang] = Counter(chain.from_iterable(map(self._grams, sentences)))
-        known = set().union(*counts.values())
-        self.log_probability = {}
-        for lang, count in counts.items():
-            total = count.total() + len(known)
-            log_p = {gram: math.log((count[gram] + 1) / total) for gram in known}
-            self.log_probability[lang] = log_p
+        counts = [Counter(chain.from_iterable(map(self._grams, x))) for x in texts.values()]
+        self.languages = [*texts]
+        self.index = {gram: i for i, gram in enumerate(set().union(*counts))}
+        table = 1 + np.array([[count.get(gram, 0) for count in counts] for gram in self.index])
+        self.log_probability = np.log(table / table.sum(axis=0))  # [n-grams, languages]
 
     def _grams(self, text: str) -> list[str]:
         padded = f" {text.lower()} "
@@ -348,7 +344,5 @@ class LanguageId:
 
     def __call__(self, text: str) -> str:
         """The likeliest language, the first of equals; unknown n-grams do not count."""
-        grams, scores = self._grams(text), {}
-        for lang, log_p in self.log_probability.items():
-            scores[lang] = sum(log_p.get(gram, 0.0) for gram in grams)
-        return max(scores, key=scores.get)
+        known = [self.index[gram] for gram in self._grams(text) if gram in self.index]
+        return self.languages[self.log_probability[known].sum(axis=0).argmax()]

@@ -102,7 +102,7 @@ def steer(
     Raises: ValueError as `scaled`, for a source that is the target, no beginnings, or languages
         that `identify` does not know.
     """
-    known = list(identify.log_probability)
+    known = identify.languages
     if missing := [language for language in (source, target) if language not in known]:
         raise ValueError(f"identify knows {', '.join(known)}, not '{missing[0]}'.")
     if not beginnings:
