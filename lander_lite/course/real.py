@@ -12,7 +12,7 @@ from ..model import INSTALLED
 from ..reproduction.claims.pruning import TEXTS, nats_lost, pruned_values, recall
 from ..reproduction.evidence import NotMeasured, Study, minus
 from ..reproduction.forgetting import final_point, over_seeds, pruned
-from ..reproduction.kinds import LOW_RESOURCE, low_resource
+from ..reproduction.kinds import LOW_RESOURCE, REAL, low_resource
 from ..reproduction.scorecard import alone
 from ..reproduction.transfer import (
     BASE,
@@ -250,12 +250,12 @@ def nats_changed(point: dict, base: dict, language: str) -> tuple[float, float]:
     return changed.pop(language), fmean(changed.values())
 
 
-def calibration_table(study: Study, sparsities: Sequence[float] = (0.2, 0.5)) -> Table:
+def calibration_table(study: Study) -> Table:
     """A row a calibration text of Wanda: translations minus it, in mean BLEU and in nats per token
     lost (of all languages' plain text, + is worse), at each share of weights removed, with 95%
     intervals over draws."""
     columns, rows = ["translations minus"], [[text] for text in TEXTS]
-    for sparsity in sparsities:
+    for sparsity in REAL["real-prune"].sparsities:
         columns += [f"BLEU, {sparsity:.0%}", f"nats, {sparsity:.0%}"]
         for value in (recall, nats_lost):  # without facts, recall is BLEU
             ours = pruned_values(study, "wanda-translation", sparsity, value)

@@ -32,7 +32,6 @@ FORMS = {  # of the numbers of `forgetting.change` and `forgetting.sequence`
     "forgetting": ".1f",
     "retention": ".0f",
 }
-UNITS = {"gain": "BLEU", "bleu": "BLEU", "perplexity": "nats", "facts": "points"}  # verdicts.py
 
 
 def ends(runs: Sequence[dict], methods: Sequence[str]) -> dict[str, list[dict]]:
@@ -149,7 +148,7 @@ def equal_gain_verdicts(
         row = [rival, forgetting.verdict(gains, "more", "less")]
         for measure in forgetting.MEASURES:
             found = differences(runs, changes, rival, reference, measure)
-            unit = UNITS[measure]
+            unit = forgetting.UNIT_OF[measure]
             row += [forgetting.verdict(values, "more", "less", unit=unit) for values in found]
         rows.append(row)
     return Table(columns, rows)
@@ -161,7 +160,7 @@ def control_table(runs: Sequence[dict], changes: Changes, control: str, referenc
     for measure, label in {"gain": "BLEU gained", **forgetting.MEASURES}.items():
         updates, equal = differences(runs, changes, control, reference, measure)
         shown = [forgetting.over_seeds(values, FORMS[measure]) for values in (updates, equal)]
-        said = forgetting.verdict(updates, "more", "less", unit=UNITS[measure])
+        said = forgetting.verdict(updates, "more", "less", unit=forgetting.UNIT_OF[measure])
         rows.append([label, *shown, said])
     return Table([f"{control} minus {reference}", "equal updates", "equal gain", ""], rows)
 

@@ -23,6 +23,7 @@ MEASURES = {
     "perplexity": "plain text, nats gained",
     "facts": "facts lost (points)",
 }
+UNIT_OF = {"gain": "BLEU", "bleu": "BLEU", "perplexity": "nats", "facts": "points"}  # of `change`
 
 
 def stored(profile: str, kind: str, folder=None, **belongs) -> list[dict]:

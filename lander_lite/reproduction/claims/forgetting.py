@@ -74,7 +74,7 @@ def _kept_beyond(study: Study, method: str) -> dict[str, list[Difference]]:
         return study.values("sequence", method, lambda run: sequence(run, before)[1]["bwt"])
 
     kept = {}
-    for measure in MEASURES:
+    for measure in (x for x in MEASURES if before[x]):  # a corpus may have no facts
         gaps = [theirs - ours for _, ours, theirs in equal_gain(runs, LANDER, method, measure)]
         kept[measure] = [
             minus(f"{method}, equal updates", lost(method, measure), lost(LANDER, measure)),

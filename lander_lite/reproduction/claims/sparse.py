@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 
 from ..evidence import Claim, Finding, NotMeasured, Study, if_measured, minus, shown
-from ..forgetting import change, final_point
+from ..forgetting import MEASURES as LOSSES
+from ..forgetting import UNIT_OF, change, final_point
 from ..kinds import LOW_RESOURCE, low_resource
 from ..verdicts import REPRODUCED, Part, interval_part, share_part
 
 KEPT = 0.9  # of the base model's BLEU: what is lost beyond a tenth is "catastrophic"
-LOSSES = {"bleu": "BLEU", "perplexity": "nats", "facts": "points"}  # of `change`; units
 RIVALS = ("full", "ffn", "lora", "ia3", "sparse-random")
 MEASURES = {  # of the low-resource language; the higher, the better
     "perplexity": lambda point: -math.log(point["perplexity"][LOW_RESOURCE]),
@@ -141,17 +141,17 @@ def _sparse_keeps(model: Study) -> Finding:
     gaps = {
         name: minus("full", lost("full", name), lost("sparse", name))
         for name in LOSSES
-        if name != "facts" or before["facts"]  # a corpus may have none
+        if before[name]  # a corpus may have no facts
     }
     kept = [1 - x / bleu_before for x in (lost_bleu.mean, *reversed(lost_bleu.interval))]
     interval, n = tuple(kept[1:]), len(lost_bleu.values)
     parts = [Part("BLEU kept", kept[0], interval, n, "seeds", "", KEPT, 0.0)]
     parts += [
-        gap.part(f"less {name} lost than by full tuning", LOSSES[name])
+        gap.part(f"less {name} lost than by full tuning", UNIT_OF[name])
         for name, gap in gaps.items()
     ]
-    digits = {"BLEU": 1, "nats": 2, "points": 1}
-    more = [f"{x.shown(digits[LOSSES[name]])} {LOSSES[name]}" for name, x in gaps.items()]
+    digits = {"bleu": 1, "perplexity": 2, "facts": 1}
+    more = [f"{gap.shown(digits[name])} {UNIT_OF[name]}" for name, gap in gaps.items()]
     return Finding(
         f"{model.name}: lost {lost_bleu.text} of {bleu_before:.1f} BLEU; full tuning's losses "
         f"minus these {', '.join(more)}",
