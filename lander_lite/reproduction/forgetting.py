@@ -85,6 +85,11 @@ def base_point(results: Sequence[dict]) -> dict:
     )
 
 
+def measured(before: Mapping) -> list[str]:
+    """The MEASURES that the base model's point has: a corpus may have no facts."""
+    return [measure for measure in MEASURES if before[measure]]
+
+
 def change(point: Mapping, before: Mapping, trained: Sequence[str]) -> dict[str, float]:
     """Between two points: "gain", mean BLEU gained on the `trained` pairs; "bleu", mean BLEU lost
     on the others; "perplexity", mean over languages of ln(after / before), which is the loss gained

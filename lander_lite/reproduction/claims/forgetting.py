@@ -6,13 +6,13 @@ import numpy as np
 
 from ..evidence import Claim, Difference, Finding, Study, minus
 from ..forgetting import (
-    MEASURES,
     change,
     direction_masks,
     equal_gain,
     final_point,
     group_means,
     matrices,
+    measured,
     sequence,
 )
 from ..kinds import LANDER
@@ -74,7 +74,7 @@ def _kept_beyond(study: Study, method: str) -> dict[str, list[Difference]]:
         return study.values("sequence", method, lambda run: sequence(run, before)[1]["bwt"])
 
     kept = {}
-    for measure in (x for x in MEASURES if before[x]):  # a corpus may have no facts
+    for measure in measured(before):
         gaps = [theirs - ours for _, ours, theirs in equal_gain(runs, LANDER, method, measure)]
         kept[measure] = [
             minus(f"{method}, equal updates", lost(method, measure), lost(LANDER, measure)),

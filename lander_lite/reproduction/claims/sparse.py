@@ -9,8 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..evidence import Claim, Finding, NotMeasured, Study, if_measured, minus, shown
-from ..forgetting import MEASURES as LOSSES
-from ..forgetting import UNIT_OF, change, final_point
+from ..forgetting import UNIT_OF, change, final_point, measured
 from ..kinds import LOW_RESOURCE, low_resource
 from ..verdicts import REPRODUCED, Part, interval_part, share_part
 
@@ -139,9 +138,7 @@ def _sparse_keeps(model: Study) -> Finding:
 
     lost_bleu = minus("", lost("sparse", "bleu"))
     gaps = {
-        name: minus("full", lost("full", name), lost("sparse", name))
-        for name in LOSSES
-        if before[name]  # a corpus may have no facts
+        name: minus("full", lost("full", name), lost("sparse", name)) for name in measured(before)
     }
     kept = [1 - x / bleu_before for x in (lost_bleu.mean, *reversed(lost_bleu.interval))]
     interval, n = tuple(kept[1:]), len(lost_bleu.values)
