@@ -68,6 +68,18 @@ def test_differences_are_clear_where_the_interval_leaves_zero_out():
     assert studies.seed_table({"a": [*ours.values()]}, {"gain": "BLEU"}).rows[0][1] == "+7.1 ± 0.2"
 
 
+def test_no_difference_is_said_by_the_margin_of_the_numbers_unit():
+    def row(name, values):
+        ours = {seed: {name: value} for seed, value in enumerate(values)}
+        return studies.difference_table(
+            ours, {"a": dict.fromkeys(range(3), {name: 0.0})}, {name: ""}
+        ).rows[0][1]
+
+    near = (-0.1, 0.0, 0.1)  # 0.1 nats is ten times their margin, 0.1 BLEU a tenth of its own
+    assert row("bleu", near) == "+0.0 ± 0.2, no difference within 1"
+    assert row("perplexity", near) == "+0.00 ± 0.25"
+
+
 def test_a_matrix_is_told_by_its_diagonal_and_the_rest():
     pairs = ["en-de", "en-fr", "de-en"]
     matrix = np.array([[[9.0, 1, -2], [1, 9, -2], [-2, -2, 9]]])

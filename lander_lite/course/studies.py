@@ -63,14 +63,17 @@ def difference_table(
     ours: Numbers, rivals: Mapping[str, Numbers], labels: Mapping[str, str]
 ) -> Table:
     """Ours minus each rival's, seed by seed, with "clear" where the 95% interval over seeds lies on
-    one side of zero. labels: {name of a number: column}."""
+    one side of zero, and "no difference" where it lies within the margin of the number's unit.
+    labels: {name of a number: column}."""
     rows = []
     for rival, theirs in rivals.items():
         row = [rival]
         for name in labels:
             values = [ours[seed][name] - theirs[seed][name] for seed in ours if seed in theirs]
-            said = forgetting.verdict(values, ", clear", ", clear", "")
-            row.append(forgetting.over_seeds(values, f"+{FORMS[name].lstrip('+')}") + said)
+            unit = forgetting.UNIT_OF.get(name, "BLEU")
+            said = forgetting.verdict(values, "clear", "clear", "", unit)
+            number = forgetting.over_seeds(values, f"+{FORMS[name].lstrip('+')}")
+            row.append(f"{number}, {said}" if said else number)
         rows.append(row)
     return Table(["minus", *labels.values()], rows)
 
