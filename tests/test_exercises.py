@@ -123,24 +123,60 @@ WORDS = {  # how a lesson writes a word of the glossary, where it is not the hea
     "FFN neuron": r"neurons?",
     "Nats": r"nats?",
     "Seed": r"seeds?",
-    "General and specific": r"language-(general|specific)",
+    "General and specific": r"language-(?:general|specific)",
     "Adapter": r"adapters?",
+    "Catastrophic forgetting": r"(?:catastrophic )?forgetting",
+    "Equivalence margin": r"margin",
     "Claim numbers": r"[LSP]\d+",
 }
 GLOSSARY = (NOTEBOOKS["00"].parent / "GLOSSARY.md").read_text(encoding="utf-8")
 TERMS = re.findall(r"^### (.+)\n(?:(?!###)[^#])*?\*Lesson (\d\d)\.\*", GLOSSARY, re.M)
+TERM = pytest.mark.parametrize("term, lesson", TERMS, ids=[term for term, _ in TERMS])
+EMPHASIS = re.compile(r"(?<!\w)(\*{1,2})(?=\S)([^*\n]+?)(?<=\S)\1(?!\w)")
 
 
-@pytest.mark.parametrize("term, lesson", TERMS)
+def prose_of(number):
+    """The text cells of a lesson, without formulas and the titles of other lessons."""
+    cells = [cell.source for cell in lesson_of(number).cells if cell.cell_type == "markdown"]
+    return re.sub(r"\[[^]]*\]\(\w+\.ipynb\)", "", LATEX.sub("", "\n\n".join(cells)))
+
+
+def word_and_link(term):
+    """(how lessons write a term, what follows it where it is linked to the glossary)."""
+    word = re.compile(rf"\b{WORDS.get(term, re.escape(term))}\b", re.I)
+    return word, f"](GLOSSARY.md#{term.lower().replace(' ', '-')})"
+
+
+def explains(text, term):
+    """Whether a lesson links a term to the glossary, sets it in italics or bold, or says what it is
+    or whose."""
+    word, link = word_and_link(term)
+    says = re.search(rf"{word.pattern}(, the | is | means | \([A-Z])", text, re.I)
+    return link in text or bool(says) or any(word.search(x[2]) for x in EMPHASIS.finditer(text))
+
+
+def test_every_word_of_the_glossary_has_its_lesson():
+    assert [term for term, _ in TERMS] == re.findall(r"^### (.+)", GLOSSARY, re.M)
+
+
+@TERM
 def test_a_word_that_comes_before_its_lesson_is_linked_to_the_glossary(term, lesson):
-    written = re.compile(rf"\b{WORDS.get(term, re.escape(term))}\b")
-    link = f"](GLOSSARY.md#{term.lower().replace(' ', '-')})"
+    word, link = word_and_link(term)
     for earlier in (number for number in LESSONS if number < lesson):
-        cells = lesson_of(earlier).cells
-        text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-        text = re.sub(r"\[[^]]*\]\(\w+\.ipynb\)", "", text)  # titles of lessons
-        if found := written.search(text):
+        text = prose_of(earlier)
+        if found := word.search(text):
             assert text.startswith(link, found.end()), f"{term} in lesson {earlier}"
+
+
+@TERM
+def test_the_lesson_of_a_word_links_or_explains_it(term, lesson):
+    assert explains(prose_of(lesson), term), f"{term} in lesson {lesson}"
+
+
+def test_a_word_that_only_stands_there_is_not_explained():
+    assert not explains("We train an adapter and *then* adapters *with LoRA* too.", "Adapter")
+    for text in ("[An Adapter](GLOSSARY.md#adapter)", "*adapters*", "An adapter is small."):
+        assert explains(text, "Adapter")
 
 
 # ---------------------------------------------------------------- checks
