@@ -3,12 +3,13 @@
 # make real       a real model, Gemma 3 270M, into .venv, and lesson 11 live, into runs/ (ten minutes)
 # make notebooks  execute the notebooks and save them in place  make study      every number behind the lessons (hours), into runs/study
 # make solved     copies of the lessons with every exercise solved, executed, in build/solved
+# make colab      every lesson as Colab runs it, with nothing but the wheel beside it (a quarter of an hour)
 # make lint, make clean; make peft-versions: the tuner with the oldest and the newest PEFT that pyproject.toml allows
 # Needs git, make and Python >= 3.11; the network only to install. make PYTHON=/path/to/python chooses another Python;
 # make TORCH_INDEX=… takes torch from that package index (on Linux, the CPU build is much smaller).
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run lab wheel real study test lint notebooks solved peft-versions clean
+.PHONY: run lab wheel real study test lint notebooks solved colab peft-versions clean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
@@ -78,6 +79,9 @@ notebooks: .venv/.installed
 solved: .venv/.installed
 	$(BIN)/python -m lander_lite.course.solutions $(NOTEBOOKS) --output-dir build/solved
 	$(BIN)/python -m lander_lite.course.notebooks --in-place build/solved/*.ipynb
+
+colab: .venv/.installed
+	LANDER_LITE_COLAB=1 $(BIN)/python -m pytest tests/test_packaging.py -k nothing_but_the_wheel
 
 PEFT_RANGE := $(shell sed -n 's/.*"\(peft[^"]*\)".*/\1/p' pyproject.toml)
 PEFT_OLDEST := $(shell sed -n 's/.*"peft>=\([^,"]*\).*/\1/p' pyproject.toml)

@@ -163,7 +163,7 @@ def _pretrained(source: str, settings: ModelConfig, options: dict) -> tuple:
 def gguf_options(settings: ModelConfig) -> dict:
     """What transformers is told of a GGUF file. ImportError and ValueError before it is read."""
     if find_spec("gguf") is None or not hasattr(transformers, "GgufConfig"):
-        needs = "pip install 'lander-lite[gguf]' (transformers 5.23 or later)"
+        needs = 'pip install -e ".[gguf]" in the clone (transformers 5.23 or later)'
         raise ImportError(f"{settings.gguf_file}: reading GGUF needs {needs}")
     if settings.load_in_4bit or settings.load_in_8bit:
         raise ValueError(

@@ -254,6 +254,14 @@ def test_what_can_not_be_solved_is_one_line(tmp_path, capsys):
     assert "no.ipynb" in capsys.readouterr().err
 
 
+# ---------------------------------------------------------------- for teachers
+def test_teachers_read_what_learners_see():
+    page = (NOTEBOOKS["00"].parent / "TEACHING.md").read_text(encoding="utf-8")
+    assert f"`{exercises.UNANSWERED.split('.')[0]}. …`" in page
+    named = set(re.findall(r"\b\d\d\.\d\b", page))
+    assert {"00.3", "01.1"} <= named <= set(NUMBERS)
+
+
 # ---------------------------------------------------------------- the project
 def test_the_code_of_the_project_works_on_a_small_corpus(tmp_path, monkeypatch, capsys):
     page = (NOTEBOOKS["00"].parent / "PROJECT.md").read_text(encoding="utf-8")

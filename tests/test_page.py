@@ -9,6 +9,7 @@ import nbformat
 import pytest
 from matplotlib import pyplot as plt
 
+from lander_lite.course import notebooks as runner
 from lander_lite.course.diagrams import neuron_sum, partition, router
 from lander_lite.course.plots import COLOURS, alt_text, panels
 from lander_lite.course.report import mathml, report
@@ -89,6 +90,28 @@ def test_title_contents_and_links_between_lessons(html):
     assert (
         html.index(">00 · First</a>") < html.index(">01 · Second</a>") < html.index('id="00_first"')
     )
+
+
+def test_the_folder_of_a_run_has_every_page_that_it_links_to(tmp_path, capsys):
+    text = """[word](GLOSSARY.md#nats), [next](01_b.ipynb), [left out](12_atlas.ipynb#x),
+[gone](../README.md), [here](#place), [elsewhere](https://a.b/c.md), `list[i](x)`"""
+    lessons = [tmp_path / f"{name}.ipynb" for name in ("00_a", "01_b")]
+    for path in lessons:
+        cells = [nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("x = 1")]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    out = tmp_path / "out"
+    assert runner.main([*map(str, lessons), "--output-dir", str(out)]) == 0
+    assert nbformat.read(lessons[0], as_version=4).cells[0].source == text
+    kept = text.replace("[left out](12_atlas.ipynb#x)", "left out")
+    kept = kept.replace("[gone](../README.md)", "gone")
+    assert nbformat.read(out / "00_a.ipynb", as_version=4).cells[0].source == kept
+    links = [link for link in Page((out / "report.html").read_text("utf-8")).links if link]
+    assert {"GLOSSARY.md#nats", "#01_b", "https://a.b/c.md"} <= {*links}
+    pages = [page.read_text(encoding="utf-8") for page in out.glob("*.md")]
+    links += re.findall(r"\]\(([^)\s]+)\)", "\n".join(pages))
+    assert "PROJECT.md" in links
+    for link in links:
+        assert re.match("#|https?:", link) or (out / link.split("#")[0]).exists(), link
 
 
 def test_pictures_have_a_text_and_dark_screens_their_colours(html):
