@@ -81,7 +81,7 @@ solved: .venv/.installed
 	$(BIN)/python -m lander_lite.course.notebooks --in-place build/solved/*.ipynb
 
 colab: .venv/.installed
-	LANDER_LITE_COLAB=1 $(BIN)/python -m pytest tests/test_packaging.py -k nothing_but_the_wheel
+	LANDER_LITE_COLAB=1 LANDER_LITE_STORED=1 $(BIN)/python -m pytest tests/test_packaging.py -k nothing_but_the_wheel
 
 PEFT_RANGE := $(shell sed -n 's/.*"\(peft[^"]*\)".*/\1/p' pyproject.toml)
 PEFT_OLDEST := $(shell sed -n 's/.*"peft>=\([^,"]*\).*/\1/p' pyproject.toml)

@@ -13,7 +13,8 @@ import torch
 from lander_lite import NeuronSets
 from lander_lite.config import PACKAGE
 from lander_lite.course import exercises
-from lander_lite.course.exercises import choose, compare, exercise, same
+from lander_lite.course.exercises import UNANSWERED, choose, compare, exercise, same
+from lander_lite.course.notebooks import execute
 from lander_lite.course.solutions import exercises_of, main, solved
 from lander_lite.pipeline import write_json
 
@@ -241,6 +242,18 @@ def test_a_solved_copy_holds_the_solutions_and_no_outputs(tmp_path, capsys):
     assert solved(path)[0] == copy
 
 
+@pytest.mark.slow
+def test_a_solved_lesson_runs_from_start_to_end(tmp_path):
+    path = NOTEBOOKS["10"]  # it trains nothing, so it is the fastest; `make solved` runs them all
+    assert main([str(path), "--output-dir", str(tmp_path)]) == 0
+    notebook, error = execute(tmp_path / path.name)
+    assert error is None, error
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    printed = "\n".join(output.get("text", "") for output in outputs)
+    right = re.findall(r"^Correct: ", printed, re.M)
+    assert len(right) == LESSONS["10"] and UNANSWERED not in printed
+
+
 def test_what_can_not_be_solved_is_one_line(tmp_path, capsys):
     cells = [nbformat.v4.new_markdown_cell("no solution"), nbformat.v4.new_code_cell("x = None")]
     cells[1].metadata = {"tags": ["exercise"], "exercise": "99.1"}
@@ -257,7 +270,7 @@ def test_what_can_not_be_solved_is_one_line(tmp_path, capsys):
 # ---------------------------------------------------------------- for teachers
 def test_teachers_read_what_learners_see():
     page = (NOTEBOOKS["00"].parent / "TEACHING.md").read_text(encoding="utf-8")
-    assert f"`{exercises.UNANSWERED.split('.')[0]}. …`" in page
+    assert f"`{UNANSWERED.split('.')[0]}. …`" in page
     named = set(re.findall(r"\b\d\d\.\d\b", page))
     assert {"00.3", "01.1"} <= named <= set(NUMBERS)
 
