@@ -112,6 +112,9 @@ def test_the_folder_of_a_run_has_every_page_that_it_links_to(tmp_path, capsys):
     assert "PROJECT.md" in links
     for link in links:
         assert re.match("#|https?:", link) or (out / link.split("#")[0]).exists(), link
+    before = lessons[0].read_bytes()
+    assert runner.main([*map(str, lessons), "--output-dir", str(tmp_path)]) == 2
+    assert "--in-place" in capsys.readouterr().err and lessons[0].read_bytes() == before
 
 
 def test_pictures_have_a_text_and_dark_screens_their_colours(html):

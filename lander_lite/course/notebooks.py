@@ -161,7 +161,7 @@ def show_results(folder: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0, 1 if a lesson failed, 2 if there is none."""
+    """Exit code 0, 1 if a lesson failed, 2 if there is none or the folder is theirs."""
     parser = argparse.ArgumentParser("python -m lander_lite.course.notebooks", description=ABOUT)
     add = parser.add_argument
     add("notebooks", nargs="*", type=Path, help="default: lessons 00-05 of the clone")
@@ -178,6 +178,9 @@ def main(arguments: list[str] | None = None) -> int:
     folder = None
     if not options.in_place:
         folder = (options.output_dir or Path("runs") / time.strftime("%Y%m%d-%H%M%S")).resolve()
+        if folder in [NOTEBOOKS.resolve(), *(path.parent.resolve() for path in paths)]:
+            print("--output-dir is the lessons' own folder; --in-place does that", file=sys.stderr)
+            return 2
         folder.mkdir(parents=True, exist_ok=True)
         os.environ["LANDER_LITE_RUN"] = str(folder)  # where lessons put result files of this run
     start = time.time()
