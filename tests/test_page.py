@@ -200,3 +200,15 @@ def test_a_table_of_bleu_has_a_row_per_pair_and_the_means():
     table = bleu_table({"ours": scores}, ["en-de"], {"paper": {"en-de": 8, "fr-en": 0}})
     assert table.columns == ["direction", "ours", "95%", "paper"]
     assert table.rows == [["en-de", "10.0", "", "8.0"], ["mean", "11.0", "", "8.0"]]
+
+
+def test_each_picture_of_the_lessons_says_what_it_shows():
+    seen = 0
+    for path in NOTEBOOKS:
+        for number, cell in enumerate(nbformat.read(path, as_version=4).cells):
+            for output in cell.get("outputs", []):
+                if "image/png" in output.get("data", {}):
+                    seen += 1
+                    alt = output.metadata.get("image/png", {}).get("alt", "")
+                    assert alt.strip(), f"{path.name}, cell {number}: a picture without a title"
+    assert seen > 20
