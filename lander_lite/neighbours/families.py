@@ -16,7 +16,7 @@ from ..stored import read_table
 
 @dataclass(frozen=True)
 class Language:
-    """One of NTREX's 128: its names, family, branch (both Glottolog's) and script."""
+    """One of NTREX's 128: its names, family, branch and script (data/README.md has the sources)."""
 
     code: str
     name: str
