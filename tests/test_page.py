@@ -11,9 +11,9 @@ from matplotlib import pyplot as plt
 
 from lander_lite.course import notebooks as runner
 from lander_lite.course.diagrams import neuron_sum, partition, router
-from lander_lite.course.plots import COLOURS, alt_text, panels
+from lander_lite.course.plots import COLOURS, MARKERS, alt_text, looks, panels
 from lander_lite.course.report import mathml, report
-from lander_lite.course.tables import Table, bleu_table
+from lander_lite.course.tables import Link, Table, bleu_table
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 TEXT = """# 00 · First
@@ -54,6 +54,9 @@ def html():
     for metadata in ({"image/png": {"alt": 'BLEU, "a < b"'}}, {}):
         picture = nbformat.v4.new_output("display_data", {"image/png": "AAAA"}, metadata=metadata)
         first.cells[1].outputs.append(picture)
+    table = Table(["shown in"], [[Link("lesson 01", "01_second.ipynb#Second")]])
+    output = nbformat.v4.new_output("display_data", {"text/html": table._repr_html_()})
+    first.cells[1].outputs.append(output)
     second = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 01 · Second")])
     return report({"00_first": first, "01_second": second}, "All lessons")
 
@@ -83,7 +86,7 @@ def test_title_contents_and_links_between_lessons(html):
     assert "<title>All lessons</title>" in html and re.search(r"<h1[^>]*>All lessons", html)
     assert (
         page.links.count("#00_first") == 1
-        and page.links.count("#01_second") == 2
+        and page.links.count("#01_second") == 3
         and {"00_first", "01_second"} <= set(page.ids)
     )
     assert "02_third.ipynb" in page.links and "https://arxiv.org/abs/2409.19523" in page.links
@@ -193,6 +196,19 @@ def test_a_table_scrolls_and_is_text_elsewhere():
     ]
     with pytest.raises(ValueError, match="9 columns: a table has at most 8"):
         Table(range(9), [])
+
+
+def test_a_cell_may_lead_somewhere():
+    table = Table(["claim", "shown in"], [["L1", Link("lesson <01>", '01.ipynb#"a"')]])
+    link = '<td><a href="01.ipynb#&quot;a&quot;">lesson &lt;01&gt;</a></td>'
+    assert link in table._repr_html_() and repr(table).endswith("L1     lesson <01>")
+
+
+def test_no_two_of_many_names_look_alike():
+    names = [f"method {i}" for i in range(len(COLOURS) * len(MARKERS))]
+    seen = [(look["marker"], look["color"]) for look in looks(names).values()]
+    assert len(set(seen)) == len(names) and len({mark for mark, _ in seen[:9]}) == 9
+    assert looks(names, {"method 1": "black"})["method 1"] == {"color": "black", "marker": "s"}
 
 
 def test_a_table_of_bleu_has_a_row_per_pair_and_the_means():
