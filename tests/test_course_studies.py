@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lander_lite import NeuronSets
 from lander_lite.course import studies
 from lander_lite.reproduction import forgetting
 
@@ -99,3 +100,19 @@ def test_sparsities_are_columns():
     table = studies.sparsity_table(points, ["b", "a"], lambda point: point["x"])
     assert table.columns == ["method", "10%", "50%"]
     assert table.rows == [["b", "3.0", "4.0"], ["a", "2.0", "1.0"]]
+
+
+def test_projections_and_languages_differ_by_more_than_their_colour():
+    from lander_lite.course.plots import panels
+
+    _, (lines, bars) = panels(1, 2)
+    moved = {"up": {"3": 1.0, "4": 2.0}, "down": {"3": 1.5, "4": 1.0}}
+    studies.weight_change(lines, [{"weight_change": moved}])
+    assert {line.get_label(): line.get_marker() for line in lines.get_lines()} == {
+        "up": "o",
+        "down": "^",
+    }
+    own = {"en": {1: [40]}, "de": {1: [41, 42]}, "it": {1: [43]}}
+    studies.block_sizes(bars, NeuronSets([1], list(own), {1: range(40)}, own, d_ff=48))
+    assert [bar.get_height() for bar in bars.patches] == [1, 2, 1]
+    assert len({bar.get_hatch() or "" for bar in bars.patches}) == 3
