@@ -120,6 +120,14 @@ def test_a_lesson_says_what_it_needs_and_closes_its_predictions(lesson):
         assert number in printed, f"{number} stands in a prediction's answer only"
 
 
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_a_predictions_answer_has_a_number(lesson):
+    text = "\n".join(cell.source for cell in lesson_of(lesson).cells)
+    for answer in re.findall(r"<summary>Your \w+ prediction.*?</details>", text, re.S):
+        names = r"\]\(.*?\)|lesson \d+|[A-Za-z]-?\d+"  # of links, lessons, claims and models
+        assert re.search(r"\d", re.sub(names, "", answer.partition("</summary>")[2])), answer
+
+
 WORDS = {  # how a lesson writes a word of the glossary, where it is not the heading itself
     "FFN neuron": r"neurons?",
     "Nats": r"nats?",
