@@ -236,7 +236,7 @@ def test_lessons_00_to_05_exist():
 
 def test_commands_that_install_work_in_every_shell_and_without_an_index():
     """zsh reads [ ] that no quotes protect as a pattern, and the package is on no index."""
-    for path in [ROOT / "README.md", *PAGES, *MODULES, ROOT / "tests" / "SKIPS.md"]:
+    for path in [ROOT / "README.md", *PAGES, *NOTEBOOKS, *MODULES, ROOT / "tests" / "SKIPS.md"]:
         found = re.findall(r"-e \.\[|lander-lite\[", path.read_text("utf-8"))
         assert not found, f"{path.name}: {found}"
 
