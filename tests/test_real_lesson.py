@@ -139,6 +139,23 @@ def test_the_base_by_direction(study):
     assert list(table) == PAIRS and table["en-zh"]["zero-shot BLEU"] == "5.0"
 
 
+def test_without_weights_the_stored_counterparts_are_shown(study):
+    hypotheses = {"en-de": ["eins", "zwei", "drei", "vier"], "en-fr": ["un", "deux", "trois"]}
+    path = study.folder / "transfer" / "zero-shot-seed0.hypotheses.xz"
+    path.write_bytes(lzma.compress(json.dumps(hypotheses).encode()))
+    lines = real.outputs(study, "zero-shot", ["en-fr", "en-de"]).splitlines()
+    assert lines[0].startswith("not live; stored, zero-shot") and lines[1:5:3] == [
+        "en-fr",
+        "    trois",
+    ]
+    assert lines[5] == "en-de" and "    drei" == lines[-1], "three sentences a direction"
+    stored = {"texts": ["en", "de"], "sets": ["de"], "loss_change": {"mean": [[0.1], [0.5]]}}
+    stored["control_random"] = [{"loss_change": [[0.0], [x]]} for x in (0.01, 0.03)]
+    (study.folder / "analysis" / "switching.json").write_text(json.dumps(stored))
+    assert real.loss_without(study, "de", "de") == (0.5, pytest.approx(0.02))
+    assert real.loss_without(study, "de", "en") == (0.1, 0.0)
+
+
 def test_what_is_at_hand(tmp_path, monkeypatch):
     monkeypatch.setattr(real, "INSTALLED", tmp_path)
     monkeypatch.delenv("LANDER_LITE_STORED", raising=False)

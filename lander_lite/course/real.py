@@ -13,6 +13,7 @@ from ..reproduction.claims.pruning import TEXTS, nats_lost, pruned_values, recal
 from ..reproduction.evidence import NotMeasured, Study, minus
 from ..reproduction.forgetting import final_point, over_seeds, pruned
 from ..reproduction.kinds import LOW_RESOURCE, REAL, low_resource
+from ..reproduction.results import load_hypotheses
 from ..reproduction.scorecard import alone
 from ..reproduction.transfer import (
     BASE,
@@ -98,9 +99,29 @@ def claims_table(tiny: Study, other: Study) -> Table:
     return Table(["", "claim", "tiny", "verdict", "real", "verdict"], rows)
 
 
+def loss_without(study: Study, owner: str, text: str) -> tuple[float, float]:
+    """Stored loss change of a language's text, nats per token: with the neurons off that the
+    variance split gives to `owner`, and with as many random ones (mean over draws)."""
+    found = study.analysis("switching")
+    row, column = found["texts"].index(text), found["sets"].index(owner)
+    draws = [draw["loss_change"][row][column] for draw in found["control_random"]]
+    return found["loss_change"]["mean"][row][column], fmean(draws)
+
+
 # ---------------------------------------------------------------- the stored tuning study
+def outputs(study: Study, method: str, pairs: Sequence[str]) -> str:
+    """What a stored run of a method wrote first, three test sentences a direction, for those who
+    have no weights."""
+    stored = load_hypotheses(study.folder, method, kind=KIND)
+    lines = [f"not live; stored, {method}, three sentences of the news:"]
+    for pair in pairs:
+        lines.append("\n    ".join([pair, *stored[pair][:3]]))
+    return "\n".join(lines)
+
+
 def directions(study: Study, methods: Sequence[str]) -> Table:
-    """BLEU and the share of outputs in a wrong language, of untrained methods by direction."""
+    """BLEU and the share of outputs in a wrong language, of one run a method (the first seed's), by
+    direction."""
     scores = {method: study.runs(KIND, method)[0]["pairs"] for method in methods}
     columns = ["direction"]
     for method in methods:
