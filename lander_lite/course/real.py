@@ -1,13 +1,20 @@
-"""Lesson 11: what there is of the real model on this machine, and its stored results in tables."""
+"""Lesson 11: what there is of the real model on this machine, and its stored results in tables.
+
+`python -m lander_lite.course.real FOLDER` writes the tables of its methods into FOLDER/results.md
+(`make real`).
+"""
 
 from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 
 from ..config import PACKAGE, data_dir
+from ..io import write_text
 from ..model import INSTALLED
 from ..reproduction.claims.pruning import TEXTS, nats_lost, pruned_values, recall
 from ..reproduction.evidence import NotMeasured, Study, minus
@@ -261,3 +268,23 @@ def pruned_table(study: Study) -> Table:
     rows.sort(key=lambda row: (row[0], row[-1]))
     columns = ["removed", "by", "draws", "BLEU", "nats, English", "nats, others"]
     return Table(columns, rows, ".2f")
+
+
+# ---------------------------------------------------------------- beside the executed lesson
+def main(arguments: Sequence[str]) -> int:
+    """Exit code 0; 2 after a message."""
+    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
+        print("usage: python -m lander_lite.course.real FOLDER, which exists", file=sys.stderr)
+        return 2
+    study, path = Study(FOLDER), Path(arguments[0], "results.md")
+    tables = {"Methods": table(study), "Differences, with 95% intervals": verdicts(study)}
+    text = f"# {NAME}: the stored study (lesson 11, executed beside this file, says what it is)\n"
+    for heading, content in tables.items():
+        text += f"\n## {heading}\n\n```text\n{content}\n```\n"
+    write_text(path, text)
+    print(f"results:   {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

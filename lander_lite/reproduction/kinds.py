@@ -248,7 +248,7 @@ REAL = {  # smaller editions for a real model, which takes minutes a run: never 
     "real-prune": Kind(
         "prune: two sparsities, four directions",
         ("zero-shot", "wanda-translation", "wanda-monolingual", "wanda-tokens", "magnitude")
-        + ("random-weights", "wanda-english", "translation-minus-mono"),
+        + ("random-weights", "wanda-english"),
         tested=_directions_taught,
         sentences=60,
         prunes=True,
