@@ -136,13 +136,9 @@ def _row(study: Study, method: str) -> list[str]:
 
 def shown(values: Sequence[float], form: str) -> str:
     """A mean over seeds, with its interval from three on."""
-    return (
-        over_seeds(values, form)
-        if len(values) > 2
-        else format(fmean(values), form)
-        if values
-        else "–"
-    )
+    if len(values) > 2:
+        return over_seeds(values, form)
+    return format(fmean(values), form) if values else "–"
 
 
 def wrong_language(run: dict) -> float:
@@ -193,6 +189,11 @@ def _grouped(pairs) -> dict[str, list[str]]:
 def _differences(seeds: dict[str, list[int]], counts: Callable) -> dict:
     """{"first - second": {"seeds", group: {"delta", "ci"}}}; counts: (method, seed) -> `bleu_rows`
     by pair."""
+
+    def rows_of(method: str, pairs: Sequence[str], common: Sequence[int]) -> dict:
+        runs = [counts(method, seed) for seed in common if seed in seeds[method]]
+        return {pair: [run[pair] for run in runs] for pair in pairs}
+
     found = {}
     for first, second in COMPARED:
         theirs = seeds.get(second, [])
@@ -203,11 +204,7 @@ def _differences(seeds: dict[str, list[int]], counts: Callable) -> dict:
             continue
         found[f"{first} - {second}"] = {"seeds": len(common)}
         for group, pairs in _grouped(counts(first, common[0])).items():
-            systems = [
-                {pair: [counts(x, seed)[pair] for seed in common if seed in seeds[x]]
-                 for pair in pairs}
-                for x in (first, second)
-            ]  # fmt: skip
+            systems = [rows_of(method, pairs, common) for method in (first, second)]
             mean = paired_bootstrap(*systems, resamples=RESAMPLES)["mean"]
             found[f"{first} - {second}"][group] = {"delta": mean["delta"], "ci": mean["ci"]}
     return found
