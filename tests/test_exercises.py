@@ -4,6 +4,7 @@ wrong answer is told what is wrong with it."""
 import ast
 import re
 import statistics
+import traceback
 from importlib import import_module
 
 import nbformat
@@ -209,8 +210,11 @@ def test_a_check_shows_the_kind_of_a_mistake_and_not_the_value(capsys):
         (lambda x: x[9], "add them up: your function raises IndexError"),
         (lambda x: x.pop() + x.pop() + 1, r"For \[1, 2\] you gave 4$"),  # it changed its own list
     ):
-        with pytest.raises(AssertionError, match=says):
+        with pytest.raises(AssertionError, match=says) as raised:
             check(answer)
+        assert len(list(traceback.walk_tb(raised.tb))) == 2, "the lines of the check are shown too"
+    with pytest.raises(AssertionError, match=r"For \[\[0.5, 2\]\] you gave 0.3333$"):
+        compare(lambda x: 1 / 3, len, [((torch.tensor([[0.5, 2.0]]),), "no length")], {})
 
 
 def test_one_of_several_answers():
