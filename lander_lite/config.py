@@ -18,7 +18,7 @@ from .languages import check_template, languages_of_pair, parse_pair
 
 __all__ = ["LanderConfig", "data_dir", "languages_of_pair", "parse_pair", "resolve"]
 PACKAGE = Path(__file__).parent
-FILE_SUFFIXES = (".jsonl", ".json", ".tsv", ".txt", ".yaml", ".safetensors", ".gguf")
+FILE_SUFFIXES = (".jsonl", ".json", ".tsv", ".txt", ".yaml", ".safetensors", ".gguf", ".xz", ".gz")
 LANGUAGES = ["en", "de", "it", "fr", "ar", "zh"]
 # the ten directions of LANDeRMT (arXiv 2409.19523), Table 1
 PAIRS = [pair for lang in ("de", "it", "fr", "ar", "zh") for pair in (f"en-{lang}", f"{lang}-en")]

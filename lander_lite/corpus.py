@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import lzma
 import re
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +44,12 @@ __all__ = ["TEMPLATE", "batches", "check_examples", "check_ids",
 EMPTY = ("refuse", "skip")
 LONGEST = 100_000  # characters of a sentence: what is longer has lost its line breaks
 # endings of files that are no text, though each is some language's code
-NO_TEXT = ("txt", "csv", "log", "gz", "bz2", "zip", "tar", "bin", "bak", "tmp", "old", "xml", "sgm")
+NO_TEXT = ("txt", "csv", "log", "gz", "xz", "bz2", "zip", "tar", "bin", "bak", "tmp", "old", "xml",
+           "sgm")  # fmt: skip
+UNPACK = {
+    ".xz": lzma.decompress,
+    ".gz": gzip.decompress,
+}  # a compressed file is read as if it were not
 CODE = re.compile(r"[A-Za-z]{2,3}([_-]\w+)*")
 Rows = Iterable[tuple[str, dict]]  # with their places, for messages
 
@@ -59,7 +67,7 @@ def load_corpus(
             rows, a .tsv file with a header of language codes (no quoting: a quotation mark is one),
             a folder of {split}.jsonl, {split}.tsv or text files, one sentence a line,
             {split}.{language} or, for each pair, {split}.{source}-{target}.{language}, or a hub id,
-            "owner/name" or "owner/name:config".
+            "owner/name" or "owner/name:config". Tables may be compressed: .jsonl.xz, .jsonl.gz, ….
         split: for folders and hub ids.
         languages: those to keep; faults in others do not matter. Default: all of any row.
         empty: a sentence without text is an error ("refuse") or, with a warning that counts them,
@@ -119,18 +127,20 @@ def _hub_errors(source: str) -> Iterator[None]:
 
 def _file_rows(path: Path, split: str, languages) -> Rows:
     if path.is_dir():
-        tables = [path / f"{split}.jsonl", path / f"{split}.tsv"]
+        endings = [kind + packed for kind in (".jsonl", ".tsv") for packed in ("", *UNPACK)]
+        tables = [path / f"{split}{ending}" for ending in endings]
         tables = [table for table in tables if table.exists()]
         if not tables:
             return _text_rows(path, split, languages)
         path = tables[0]
-    if path.suffix in (".jsonl", ".json"):
+    kind = (path.with_suffix("") if path.suffix in UNPACK else path).suffix
+    if kind in (".jsonl", ".json"):
         return json_rows(path)
-    if path.suffix == ".tsv":
+    if kind == ".tsv":
         return _tsv_rows(path)
     raise ValueError(
-        f"{path}: cannot tell the format from {path.suffix!r}; use .jsonl, .tsv or a folder of "
-        f"{split}.<language> files"
+        f"{path}: cannot tell the format from {kind!r}; use .jsonl or .tsv, plain or compressed "
+        f"(.xz, .gz), or a folder of {split}.<language> files"
     )
 
 
@@ -263,9 +273,10 @@ def _fault(text) -> str:
 def lines_of(path: Path) -> list[tuple[int, str]]:
     """Numbered lines of a UTF-8 file, cut at \\n only: str.splitlines would also cut at U+2028.
 
-    Raises: ValueError, with line and offset, for another encoding; for an empty file.
+    Raises: ValueError, with line and offset, for another encoding; for an empty file, and for a
+        compressed one that is damaged.
     """
-    data = path.read_bytes()
+    data = _bytes_of(path)
     try:
         lines = data.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
@@ -279,6 +290,17 @@ def lines_of(path: Path) -> list[tuple[int, str]]:
     if not lines:
         raise ValueError(f"{path}: the file is empty")
     return [(number, line.removesuffix("\r")) for number, line in enumerate(lines, 1)]
+
+
+def _bytes_of(path: Path) -> bytes:
+    """A file's bytes; of an .xz or .gz file those that were compressed."""
+    data = path.read_bytes()
+    if path.suffix not in UNPACK:
+        return data
+    try:
+        return UNPACK[path.suffix](data)
+    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{path}: not a whole {path.suffix} file ({error})") from error
 
 
 def json_rows(path: Path) -> Iterator[tuple[str, dict]]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 import pkgutil
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +25,7 @@ from .config import LanderConfig, ModelConfig, data_dir, nearest, profiles, reso
 from .io import content_of
 
 INSTALLED = Path(sys.prefix) / "share" / "lander-lite"  # by `make real` (scale/real.py)
+FAST_BFLOAT16 = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # of torch.cpu
 # model types whose files need code of their own: function(source, revision, **options)
 LOADERS = {"baichuan": "lander_lite.scale.baichuan:load_baichuan"}
 
@@ -98,7 +100,16 @@ def load_configured(settings: ModelConfig) -> tuple[transformers.PreTrainedModel
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     feed_forwards(model)  # refuses, before any work, what has none or a mixture of experts
+    _tell_of_slow_bfloat16(model)
     return model.eval(), tokenizer
+
+
+def _tell_of_slow_bfloat16(model: transformers.PreTrainedModel) -> None:
+    if model.dtype != torch.bfloat16 or model.device.type != "cpu":
+        return
+    if not any(getattr(torch.cpu, name, bool)() for name in FAST_BFLOAT16):  # bool: False
+        told = "bfloat16 on a CPU without AMX or AVX512-BF16"
+        warnings.warn(f"{told}: float32 (--set model.dtype=float32) may be faster", stacklevel=3)
 
 
 def _settings(name: str) -> ModelConfig:
@@ -163,7 +174,7 @@ def _pretrained(source: str, settings: ModelConfig, options: dict) -> tuple:
 def gguf_options(settings: ModelConfig) -> dict:
     """What transformers is told of a GGUF file. ImportError and ValueError before it is read."""
     if find_spec("gguf") is None or not hasattr(transformers, "GgufConfig"):
-        needs = "pip install 'lander-lite[gguf]' (transformers 5.23 or later)"
+        needs = 'pip install -e ".[gguf]" in the clone (transformers 5.23 or later)'
         raise ImportError(f"{settings.gguf_file}: reading GGUF needs {needs}")
     if settings.load_in_4bit or settings.load_in_8bit:
         raise ValueError(

@@ -1,6 +1,8 @@
 """corpus.py: formats, errors with file and line, prompts, encoding, batches."""
 
+import gzip
 import json
+import lzma
 import warnings
 
 import pytest
@@ -61,6 +63,39 @@ def test_every_format_gives_the_same_rows(formats, kind):
     ]  # a line separator inside a sentence is a space
     assert corpus["translation"][:] == expected
     assert set(languages_of(corpus)) == {"en", "de", "zh"}
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "tsv"])
+@pytest.mark.parametrize("ending, pack", [(".xz", lzma.compress), (".gz", gzip.compress)])
+def test_a_compressed_table_is_read_alone_and_in_a_folder(formats, tmp_path, kind, ending, pack):
+    folder = tmp_path / "packed"
+    folder.mkdir()
+    path = folder / f"train.{kind}{ending}"
+    path.write_bytes(pack(formats[kind].read_bytes()))
+    plain = load_corpus(formats[kind])["translation"][:]
+    assert load_corpus(path)["translation"][:] == plain
+    assert load_corpus(folder)["translation"][:] == plain
+
+
+@pytest.mark.parametrize(
+    "name, data, fault",
+    [
+        ("a.jsonl.xz", lzma.compress(b"x" * 999)[:-20], "not a whole .xz file"),
+        ("a.jsonl.xz", b'{"translation": {}}', "not a whole .xz file"),
+        ("a.jsonl.gz", gzip.compress(b"x" * 999)[:-6], "not a whole .gz file"),
+        ("a.jsonl.gz", b'{"translation": {}}', "not a whole .gz file"),
+        ("a.jsonl.gz", gzip.compress(b""), "the file is empty"),
+        ("a.jsonl.xz", lzma.compress(b"{oops"), "line 1: not valid JSON"),
+        ("a.jsonl.gz", gzip.compress("für".encode("latin-1")), "line 1: not UTF-8"),
+        ("a.txt.gz", gzip.compress(b"x"), "cannot tell the format from '.txt'"),
+    ],
+)
+def test_a_damaged_compressed_table_is_one_line(tmp_path, name, data, fault):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ValueError) as error:
+        load_corpus(tmp_path / name)
+    told = str(error.value)
+    assert name in told and fault in told and "\n" not in told
 
 
 def test_languages_chooses_and_requires(formats):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lander_lite import NeuronSets
 from lander_lite.course import studies
 from lander_lite.reproduction import forgetting
 
@@ -68,6 +69,18 @@ def test_differences_are_clear_where_the_interval_leaves_zero_out():
     assert studies.seed_table({"a": [*ours.values()]}, {"gain": "BLEU"}).rows[0][1] == "+7.1 ± 0.2"
 
 
+def test_no_difference_is_said_by_the_margin_of_the_numbers_unit():
+    def row(name, values):
+        ours = {seed: {name: value} for seed, value in enumerate(values)}
+        return studies.difference_table(
+            ours, {"a": dict.fromkeys(range(3), {name: 0.0})}, {name: ""}
+        ).rows[0][1]
+
+    near = (-0.1, 0.0, 0.1)  # 0.1 nats is ten times their margin, 0.1 BLEU a tenth of its own
+    assert row("bleu", near) == "+0.0 ± 0.2, no difference within 1"
+    assert row("perplexity", near) == "+0.00 ± 0.25"
+
+
 def test_a_matrix_is_told_by_its_diagonal_and_the_rest():
     pairs = ["en-de", "en-fr", "de-en"]
     matrix = np.array([[[9.0, 1, -2], [1, 9, -2], [-2, -2, 9]]])
@@ -87,3 +100,19 @@ def test_sparsities_are_columns():
     table = studies.sparsity_table(points, ["b", "a"], lambda point: point["x"])
     assert table.columns == ["method", "10%", "50%"]
     assert table.rows == [["b", "3.0", "4.0"], ["a", "2.0", "1.0"]]
+
+
+def test_projections_and_languages_differ_by_more_than_their_colour():
+    from lander_lite.course.plots import panels
+
+    _, (lines, bars) = panels(1, 2)
+    moved = {"up": {"3": 1.0, "4": 2.0}, "down": {"3": 1.5, "4": 1.0}}
+    studies.weight_change(lines, [{"weight_change": moved}])
+    assert {line.get_label(): line.get_marker() for line in lines.get_lines()} == {
+        "up": "o",
+        "down": "^",
+    }
+    own = {"en": {1: [40]}, "de": {1: [41, 42]}, "it": {1: [43]}}
+    studies.block_sizes(bars, NeuronSets([1], list(own), {1: range(40)}, own, d_ff=48))
+    assert [bar.get_height() for bar in bars.patches] == [1, 2, 1]
+    assert len({bar.get_hatch() or "" for bar in bars.patches}) == 3

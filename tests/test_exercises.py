@@ -4,6 +4,7 @@ wrong answer is told what is wrong with it."""
 import ast
 import re
 import statistics
+import traceback
 from importlib import import_module
 
 import nbformat
@@ -13,7 +14,8 @@ import torch
 from lander_lite import NeuronSets
 from lander_lite.config import PACKAGE
 from lander_lite.course import exercises
-from lander_lite.course.exercises import choose, compare, exercise, same
+from lander_lite.course.exercises import UNANSWERED, choose, compare, exercise, same
+from lander_lite.course.notebooks import execute
 from lander_lite.course.solutions import exercises_of, main, solved
 from lander_lite.pipeline import write_json
 
@@ -119,28 +121,72 @@ def test_a_lesson_says_what_it_needs_and_closes_its_predictions(lesson):
         assert number in printed, f"{number} stands in a prediction's answer only"
 
 
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_a_predictions_answer_has_a_number(lesson):
+    text = "\n".join(cell.source for cell in lesson_of(lesson).cells)
+    for answer in re.findall(r"<summary>Your \w+ prediction.*?</details>", text, re.S):
+        names = r"\]\(.*?\)|lesson \d+|[A-Za-z]-?\d+"  # of links, lessons, claims and models
+        assert re.search(r"\d", re.sub(names, "", answer.partition("</summary>")[2])), answer
+
+
 WORDS = {  # how a lesson writes a word of the glossary, where it is not the heading itself
     "FFN neuron": r"neurons?",
     "Nats": r"nats?",
     "Seed": r"seeds?",
-    "General and specific": r"language-(general|specific)",
+    "General and specific": r"language-(?:general|specific)",
     "Adapter": r"adapters?",
+    "Catastrophic forgetting": r"(?:catastrophic )?forgetting",
+    "Equivalence margin": r"margin",
     "Claim numbers": r"[LSP]\d+",
 }
 GLOSSARY = (NOTEBOOKS["00"].parent / "GLOSSARY.md").read_text(encoding="utf-8")
 TERMS = re.findall(r"^### (.+)\n(?:(?!###)[^#])*?\*Lesson (\d\d)\.\*", GLOSSARY, re.M)
+TERM = pytest.mark.parametrize("term, lesson", TERMS, ids=[term for term, _ in TERMS])
+EMPHASIS = re.compile(r"(?<!\w)(\*{1,2})(?=\S)([^*\n]+?)(?<=\S)\1(?!\w)")
 
 
-@pytest.mark.parametrize("term, lesson", TERMS)
+def prose_of(number):
+    """The text cells of a lesson, without formulas and the titles of other lessons."""
+    cells = [cell.source for cell in lesson_of(number).cells if cell.cell_type == "markdown"]
+    return re.sub(r"\[[^]]*\]\(\w+\.ipynb\)", "", LATEX.sub("", "\n\n".join(cells)))
+
+
+def word_and_link(term):
+    """(how lessons write a term, what follows it where it is linked to the glossary)."""
+    word = re.compile(rf"\b{WORDS.get(term, re.escape(term))}\b", re.I)
+    return word, f"](GLOSSARY.md#{term.lower().replace(' ', '-')})"
+
+
+def explains(text, term):
+    """Whether a lesson links a term to the glossary, sets it in italics or bold, or says what it is
+    or whose."""
+    word, link = word_and_link(term)
+    says = re.search(rf"{word.pattern}(, the | is | means | \([A-Z])", text, re.I)
+    return link in text or bool(says) or any(word.search(x[2]) for x in EMPHASIS.finditer(text))
+
+
+def test_every_word_of_the_glossary_has_its_lesson():
+    assert [term for term, _ in TERMS] == re.findall(r"^### (.+)", GLOSSARY, re.M)
+
+
+@TERM
 def test_a_word_that_comes_before_its_lesson_is_linked_to_the_glossary(term, lesson):
-    written = re.compile(rf"\b{WORDS.get(term, re.escape(term))}\b")
-    link = f"](GLOSSARY.md#{term.lower().replace(' ', '-')})"
+    word, link = word_and_link(term)
     for earlier in (number for number in LESSONS if number < lesson):
-        cells = lesson_of(earlier).cells
-        text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-        text = re.sub(r"\[[^]]*\]\(\w+\.ipynb\)", "", text)  # titles of lessons
-        if found := written.search(text):
+        text = prose_of(earlier)
+        if found := word.search(text):
             assert text.startswith(link, found.end()), f"{term} in lesson {earlier}"
+
+
+@TERM
+def test_the_lesson_of_a_word_links_or_explains_it(term, lesson):
+    assert explains(prose_of(lesson), term), f"{term} in lesson {lesson}"
+
+
+def test_a_word_that_only_stands_there_is_not_explained():
+    assert not explains("We train an adapter and *then* adapters *with LoRA* too.", "Adapter")
+    for text in ("[An Adapter](GLOSSARY.md#adapter)", "*adapters*", "An adapter is small."):
+        assert explains(text, "Adapter")
 
 
 # ---------------------------------------------------------------- checks
@@ -164,8 +210,11 @@ def test_a_check_shows_the_kind_of_a_mistake_and_not_the_value(capsys):
         (lambda x: x[9], "add them up: your function raises IndexError"),
         (lambda x: x.pop() + x.pop() + 1, r"For \[1, 2\] you gave 4$"),  # it changed its own list
     ):
-        with pytest.raises(AssertionError, match=says):
+        with pytest.raises(AssertionError, match=says) as raised:
             check(answer)
+        assert len(list(traceback.walk_tb(raised.tb))) == 2, "the lines of the check are shown too"
+    with pytest.raises(AssertionError, match=r"For \[\[0.5, 2\]\] you gave 0.3333$"):
+        compare(lambda x: 1 / 3, len, [((torch.tensor([[0.5, 2.0]]),), "no length")], {})
 
 
 def test_one_of_several_answers():
@@ -205,6 +254,18 @@ def test_a_solved_copy_holds_the_solutions_and_no_outputs(tmp_path, capsys):
     assert solved(path)[0] == copy
 
 
+@pytest.mark.slow
+def test_a_solved_lesson_runs_from_start_to_end(tmp_path):
+    path = NOTEBOOKS["10"]  # it trains nothing, so it is the fastest; `make solved` runs them all
+    assert main([str(path), "--output-dir", str(tmp_path)]) == 0
+    notebook, error = execute(tmp_path / path.name)
+    assert error is None, error
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    printed = "\n".join(output.get("text", "") for output in outputs)
+    right = re.findall(r"^Correct: ", printed, re.M)
+    assert len(right) == LESSONS["10"] and UNANSWERED not in printed
+
+
 def test_what_can_not_be_solved_is_one_line(tmp_path, capsys):
     cells = [nbformat.v4.new_markdown_cell("no solution"), nbformat.v4.new_code_cell("x = None")]
     cells[1].metadata = {"tags": ["exercise"], "exercise": "99.1"}
@@ -216,6 +277,14 @@ def test_what_can_not_be_solved_is_one_line(tmp_path, capsys):
     assert not (tmp_path / "new").exists()
     assert main([str(tmp_path / "no.ipynb"), "--output-dir", str(tmp_path / "new")]) == 2
     assert "no.ipynb" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- for teachers
+def test_teachers_read_what_learners_see():
+    page = (NOTEBOOKS["00"].parent / "TEACHING.md").read_text(encoding="utf-8")
+    assert f"`{UNANSWERED.split('.')[0]}. …`" in page
+    named = set(re.findall(r"\b\d\d\.\d\b", page))
+    assert {"00.3", "01.1"} <= named <= set(NUMBERS)
 
 
 # ---------------------------------------------------------------- the project

@@ -85,7 +85,9 @@ def test_what_cannot_be_read_is_named(path, given, options, error, fault):
 
 def test_without_the_package_the_extra_is_named(path, monkeypatch):
     monkeypatch.setattr("lander_lite.model.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"small.gguf: reading GGUF needs pip install 'lander-li"):
+    with pytest.raises(
+        ImportError, match=r'small.gguf: reading GGUF needs pip install -e "\.\[gguf'
+    ):
         load_model(path)
 
 

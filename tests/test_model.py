@@ -34,6 +34,19 @@ def folder(model, tokenizer, tmp_path):
     return tmp_path / "model"
 
 
+def test_bfloat16_that_a_cpu_has_no_instructions_for_is_told(folder, monkeypatch, recwarn):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    load_model(folder, dtype="bfloat16")
+    assert not [x for x in recwarn if "bfloat16" in str(x.message)]
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    load_model(folder)  # in float32
+    assert not [x for x in recwarn if "bfloat16" in str(x.message)]
+    with pytest.warns(UserWarning, match="without AMX or AVX512-BF16: float32 .* may be faster"):
+        model, _ = load_model(folder, dtype="bfloat16")
+    assert model.dtype == torch.bfloat16
+
+
 def test_load_model_from_a_folder_gives_the_same_logits(model, folder):
     ids = torch.randint(4, 200, (2, 7))
     loaded, tokenizer = load_model(folder)

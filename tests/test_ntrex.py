@@ -7,6 +7,7 @@ import pytest
 
 from lander_lite import load_corpus
 from lander_lite.config import data_dir
+from lander_lite.reproduction.lab import other_domain_beside
 
 spec = importlib.util.spec_from_file_location("ntrex", data_dir() / "ntrex.py")
 ntrex = importlib.util.module_from_spec(spec)
@@ -52,6 +53,48 @@ def test_short_rows_are_chosen_by_their_english_words(clone, tmp_path):
     assert ntrex.main([str(clone), str(tmp_path / "out"), "--max-words", "2"]) == 0
     train = load_corpus(tmp_path / "out", split="train")
     assert len(train) == 87 and all(len(row["en"].split()) == 2 for row in train["translation"])
+
+
+@pytest.fixture(params=["archive", "jsonl"])
+def flores(request, tmp_path):
+    """Three sentences as FLORES's archive has them, or as rows; the second is longer."""
+    texts = {code: [f"{code} {i}{' long' * (i == 1)}" for i in range(3)] for code in ntrex.FLORES}
+    if request.param == "archive":
+        folder = tmp_path / "devtest"
+        folder.mkdir()
+        for code, lines in texts.items():
+            (folder / f"{ntrex.FLORES[code]}.devtest").write_text("\n".join(lines) + "\n")
+        return folder
+    rows = [{"translation": dict(zip(texts, row)) | {"xx": "x"}} for row in zip(*texts.values())]
+    path = tmp_path / "flores.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_flores_becomes_the_other_domain_of_a_study(clone, flores, tmp_path):
+    out = tmp_path / "out"
+    options = [str(clone), str(out), "--flores", str(flores), "--max-words", "2"]
+    assert ntrex.main(options) == 0
+    rows = other_domain_beside(out / "train.jsonl")["translation"][:]
+    assert rows == [{code: f"{code} {i}" for code in ntrex.SEVEN} for i in (0, 2)]
+    assert ntrex.main([str(clone), str(tmp_path / "two")]) == 0
+    assert other_domain_beside(tmp_path / "two" / "train.jsonl") is None
+
+
+def test_what_is_wrong_with_flores_is_one_line(clone, flores, tmp_path, capsys):
+    if flores.is_dir():
+        (flores / "deu_Latn.devtest").write_text("one line\n")
+        fault = "the files differ in length"
+    else:
+        flores.write_text("{oops\n")
+        fault = "line 1: not valid JSON"
+    german = tmp_path / "german.jsonl"
+    german.write_text(json.dumps({"translation": {"de": "a", "fr": "b"}}) + "\n")
+    faults = {flores: fault, german: "needs an English", tmp_path / "none.jsonl": "none.jsonl"}
+    for path, told in faults.items():
+        assert ntrex.main([str(clone), str(tmp_path / "out"), "--flores", str(path)]) == 2
+        error = capsys.readouterr().err
+        assert told in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_without_torchao_one_line_names_the_extra(bloom, tokenizer, corpus, monk
     monkeypatch.setitem(sys.modules, "torchao", None)
     monkeypatch.setitem(sys.modules, "torchao.optim", None)
     before = state(bloom)
-    with pytest.raises(ValueError, match=r"needs torchao: pip install 'lander-lite\[low-memory\]'"):
+    with pytest.raises(ValueError, match=r'needs torchao: pip install -e "\.\[low-memory\]"'):
         finetune(bloom, tokenizer, corpus, PAIRS, quick(optimizer="adamw-8bit"))
     assert same(before, state(bloom)) == []
 

@@ -9,10 +9,11 @@ import nbformat
 import pytest
 from matplotlib import pyplot as plt
 
+from lander_lite.course import notebooks as runner
 from lander_lite.course.diagrams import neuron_sum, partition, router
-from lander_lite.course.plots import COLOURS, alt_text, panels
+from lander_lite.course.plots import COLOURS, MARKERS, alt_text, looks, panels
 from lander_lite.course.report import mathml, report
-from lander_lite.course.tables import Table, bleu_table
+from lander_lite.course.tables import Link, Table, bleu_table
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 TEXT = """# 00 · First
@@ -53,6 +54,9 @@ def html():
     for metadata in ({"image/png": {"alt": 'BLEU, "a < b"'}}, {}):
         picture = nbformat.v4.new_output("display_data", {"image/png": "AAAA"}, metadata=metadata)
         first.cells[1].outputs.append(picture)
+    table = Table(["shown in"], [[Link("lesson 01", "01_second.ipynb#Second")]])
+    output = nbformat.v4.new_output("display_data", {"text/html": table._repr_html_()})
+    first.cells[1].outputs.append(output)
     second = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 01 · Second")])
     return report({"00_first": first, "01_second": second}, "All lessons")
 
@@ -82,13 +86,38 @@ def test_title_contents_and_links_between_lessons(html):
     assert "<title>All lessons</title>" in html and re.search(r"<h1[^>]*>All lessons", html)
     assert (
         page.links.count("#00_first") == 1
-        and page.links.count("#01_second") == 2
+        and page.links.count("#01_second") == 3
         and {"00_first", "01_second"} <= set(page.ids)
     )
     assert "02_third.ipynb" in page.links and "https://arxiv.org/abs/2409.19523" in page.links
     assert (
         html.index(">00 · First</a>") < html.index(">01 · Second</a>") < html.index('id="00_first"')
     )
+
+
+def test_the_folder_of_a_run_has_every_page_that_it_links_to(tmp_path, capsys):
+    text = """[word](GLOSSARY.md#nats), [next](01_b.ipynb), [left out](12_atlas.ipynb#x),
+[gone](../README.md), [here](#place), [elsewhere](https://a.b/c.md), `list[i](x)`"""
+    lessons = [tmp_path / f"{name}.ipynb" for name in ("00_a", "01_b")]
+    for path in lessons:
+        cells = [nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("x = 1")]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    out = tmp_path / "out"
+    assert runner.main([*map(str, lessons), "--output-dir", str(out)]) == 0
+    assert nbformat.read(lessons[0], as_version=4).cells[0].source == text
+    kept = text.replace("[left out](12_atlas.ipynb#x)", "left out")
+    kept = kept.replace("[gone](../README.md)", "gone")
+    assert nbformat.read(out / "00_a.ipynb", as_version=4).cells[0].source == kept
+    links = [link for link in Page((out / "report.html").read_text("utf-8")).links if link]
+    assert {"GLOSSARY.md#nats", "#01_b", "https://a.b/c.md"} <= {*links}
+    pages = [page.read_text(encoding="utf-8") for page in out.glob("*.md")]
+    links += re.findall(r"\]\(([^)\s]+)\)", "\n".join(pages))
+    assert "PROJECT.md" in links
+    for link in links:
+        assert re.match("#|https?:", link) or (out / link.split("#")[0]).exists(), link
+    before = lessons[0].read_bytes()
+    assert runner.main([*map(str, lessons), "--output-dir", str(tmp_path)]) == 2
+    assert "--in-place" in capsys.readouterr().err and lessons[0].read_bytes() == before
 
 
 def test_pictures_have_a_text_and_dark_screens_their_colours(html):
@@ -169,8 +198,33 @@ def test_a_table_scrolls_and_is_text_elsewhere():
         Table(range(9), [])
 
 
+def test_a_cell_may_lead_somewhere():
+    table = Table(["claim", "shown in"], [["L1", Link("lesson <01>", '01.ipynb#"a"')]])
+    link = '<td><a href="01.ipynb#&quot;a&quot;">lesson &lt;01&gt;</a></td>'
+    assert link in table._repr_html_() and repr(table).endswith("L1     lesson <01>")
+
+
+def test_no_two_of_many_names_look_alike():
+    names = [f"method {i}" for i in range(len(COLOURS) * len(MARKERS))]
+    seen = [(look["marker"], look["color"]) for look in looks(names).values()]
+    assert len(set(seen)) == len(names) and len({mark for mark, _ in seen[:9]}) == 9
+    assert looks(names, {"method 1": "black"})["method 1"] == {"color": "black", "marker": "s"}
+
+
 def test_a_table_of_bleu_has_a_row_per_pair_and_the_means():
     scores = {"en-de": {"bleu": 10.0, "bleu_ci": None}, "mean": {"bleu": 11.0}}
     table = bleu_table({"ours": scores}, ["en-de"], {"paper": {"en-de": 8, "fr-en": 0}})
     assert table.columns == ["direction", "ours", "95%", "paper"]
     assert table.rows == [["en-de", "10.0", "", "8.0"], ["mean", "11.0", "", "8.0"]]
+
+
+def test_each_picture_of_the_lessons_says_what_it_shows():
+    seen = 0
+    for path in NOTEBOOKS:
+        for number, cell in enumerate(nbformat.read(path, as_version=4).cells):
+            for output in cell.get("outputs", []):
+                if "image/png" in output.get("data", {}):
+                    seen += 1
+                    alt = output.metadata.get("image/png", {}).get("alt", "")
+                    assert alt.strip(), f"{path.name}, cell {number}: a picture without a title"
+    assert seen > 20

@@ -80,6 +80,23 @@ def test_a_row_a_method_with_intervals_over_seeds(study):
     assert table["full"]["plain text"].startswith("+0.048")  # ln 1.1 / 2
 
 
+def test_what_is_not_trained_has_its_interval_over_sentences_and_no_plain_text(study):
+    run = result("four-shot", 0, 2) | {"trainable": 0, "grid": {}, "learning_rate": None}
+    del run["perplexity"]  # examples in a prompt change no plain text
+    (study.folder / "transfer" / "four-shot-seed0.json").write_text(json.dumps(run))
+    path = study.folder / "analysis" / "transfer.json"
+    stored = json.loads(path.read_text())
+    groups = {"taught": [7.0, 5.5, 8.4], "untaught": [6.0, 4.2, 7.9]}
+    ahead = {group: {"delta": 8.0, "ci": [7.9, 8.1]} for group in transfer.GROUPS}
+    stored["differences"] |= {"lander-none - four-shot": ahead}
+    path.write_text(json.dumps(stored | {"means": {"four-shot": groups}}))
+    row = by_name(real.table(study))["four-shot"]
+    assert (row["de, fr"], row["it, zh"]) == ("7.0 [5.5, 8.4]", "6.0 [4.2, 7.9]")
+    assert row["FLORES"] == "6.0" and row["plain text"] == "–"
+    row = by_name(real.verdicts(study))["lander-none minus four-shot"]
+    assert row["de, fr"].endswith("more") and row["plain text"] == "–"
+
+
 def test_rates_that_were_tried_and_the_chosen_one(study):
     run = result("lora", 0, 6) | {"grid": {"0.0003": 6.0, "0.001": 7.5}, "learning_rate": 1e-3}
     (study.folder / "transfer" / "lora-seed0.json").write_text(json.dumps(run))
@@ -129,6 +146,8 @@ def test_intervals_over_sentences_come_from_the_stored_translations(study, tmp_p
     assert fresh.analysis("transfer")["differences"]["lander-none - zero-shot"]["seeds"] == 3
     found = fresh.analysis("transfer")["differences"]["lander-none - lora"]
     assert found["taught"] == {"delta": 0.0, "ci": [0.0, 0.0]} and found["seeds"] == 3
+    means = fresh.analysis("transfer")["means"]
+    assert means == {"zero-shot": {group: [0.0, 0.0, 0.0] for group in transfer.GROUPS}}
     with pytest.raises(NotMeasured, match="lander-none - full"):
         transfer.difference(fresh, "lander-none", "full", "taught")
     assert transfer.main([]) == 2 and "usage" in capsys.readouterr().err
@@ -137,6 +156,23 @@ def test_intervals_over_sentences_come_from_the_stored_translations(study, tmp_p
 def test_the_base_by_direction(study):
     table = by_name(real.directions(study, ["zero-shot"]))
     assert list(table) == PAIRS and table["en-zh"]["zero-shot BLEU"] == "5.0"
+
+
+def test_without_weights_the_stored_counterparts_are_shown(study):
+    hypotheses = {"en-de": ["eins", "zwei", "drei", "vier"], "en-fr": ["un", "deux", "trois"]}
+    path = study.folder / "transfer" / "zero-shot-seed0.hypotheses.xz"
+    path.write_bytes(lzma.compress(json.dumps(hypotheses).encode()))
+    lines = real.outputs(study, "zero-shot", ["en-fr", "en-de"]).splitlines()
+    assert lines[0].startswith("not live; stored, zero-shot") and lines[1:5:3] == [
+        "en-fr",
+        "    trois",
+    ]
+    assert lines[5] == "en-de" and "    drei" == lines[-1], "three sentences a direction"
+    stored = {"texts": ["en", "de"], "sets": ["de"], "loss_change": {"mean": [[0.1], [0.5]]}}
+    stored["control_random"] = [{"loss_change": [[0.0], [x]]} for x in (0.01, 0.03)]
+    (study.folder / "analysis" / "switching.json").write_text(json.dumps(stored))
+    assert real.loss_without(study, "de", "de") == (0.5, pytest.approx(0.02))
+    assert real.loss_without(study, "de", "en") == (0.1, 0.0)
 
 
 def test_what_is_at_hand(tmp_path, monkeypatch):
@@ -203,3 +239,12 @@ def test_pruned_models_by_share_and_by_loss(study):
         ["50%", "magnitude", "1"],
     ]
     assert rows[3][3:] == ["2.00", "0.40", "0.20"] and rows[2][3:] == ["3.00", "0.00", "0.05"]
+
+
+def test_the_tables_are_written_beside_the_executed_lesson(study, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(real, "FOLDER", study.folder)
+    assert real.main([str(tmp_path)]) == 0
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert str(real.table(study)) in text and str(real.verdicts(study)) in text
+    assert f"results:   {tmp_path / 'results.md'}" in capsys.readouterr().out
+    assert real.main([str(tmp_path / "none")]) == 2 and "usage" in capsys.readouterr().err

@@ -4,7 +4,7 @@ say."""
 import pytest
 
 from lander_lite.config import data_dir
-from lander_lite.reproduction.pages import EIGHT, README, pages, with_block
+from lander_lite.reproduction.pages import EIGHT, README, RESULTS, pages, with_block
 from lander_lite.reproduction.scorecard import as_json, scorecard
 from lander_lite.reproduction.tables import find_results, results_table
 
@@ -32,6 +32,13 @@ def test_the_readme_is_short_and_has_eight_claims(written):
     table = written[README].split("<!-- verdicts: start -->")[1].split("<!-- verdicts: end -->")[0]
     lines = table.strip().splitlines()
     assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == list(EIGHT)
+
+
+def test_the_page_of_results_has_the_real_models_methods(written):
+    block = written[RESULTS].split("<!-- gemma: start -->")[1].split("<!-- gemma: end -->")[0]
+    rows = {line.split(" | ")[0].strip("| "): line for line in block.strip().splitlines()[2:]}
+    assert len(rows) == 11 and list(rows)[:2] == ["zero-shot", "four-shot"]
+    assert "| 13.6 ± 2.1 | 10.9 ± 2.0 |" in rows["lander-none"] and "[" in rows["zero-shot"]
 
 
 def test_a_changed_result_changes_the_block():

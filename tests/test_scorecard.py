@@ -14,6 +14,7 @@ from scipy import stats
 
 from lander_lite.cli import configure, parse
 from lander_lite.config import PACKAGE
+from lander_lite.course.scorecard import evidence_table, verdict_table
 from lander_lite.reproduction import evidence, scorecard
 from lander_lite.reproduction.claims import CLAIMS
 from lander_lite.reproduction.claims.forgetting import FORGETTERS
@@ -581,7 +582,7 @@ def made_up(id, *parts):
         claim="something",
         paper="somewhere",
         control="a control",
-        shown_in="10_scorecard.ipynb#The-table",
+        shown_in="10_scorecard.ipynb#The-tables",
         rule="No rule.",
         function=lambda study, second: evidence.Finding("nothing", parts, control="none"),
     )
@@ -607,14 +608,25 @@ def test_all_claims_together_keep_what_is_very_clear(tmp_path):
     )
 
 
-def test_another_profile_is_a_column_beside(tmp_path):
+def test_the_lesson_shows_the_claims_in_two_tables(tmp_path):
     ours = scorecard.scorecard(tmp_path, claims=[made_up("A", part(5.0, 0.1)), BY_ID["L7"]])
     theirs = scorecard.scorecard(tmp_path, claims=[made_up("A", part(-5.0, 0.1)), BY_ID["L7"]])
-    lines = as_markdown(ours, {"a real model": theirs}).splitlines()
-    assert lines[0].endswith("| shown in | a real model |")
-    ends = [line.rsplit("|", 2)[1].strip() for line in lines[2:]]
-    assert ends == [CONTRADICTED, NOT_MEASURED]
-    assert "more: +5.0 [+4.9, +5.1] BLEU | 3 seeds | +0.1 BLEU" in lines[2]
+    table = verdict_table(ours, "a real model", theirs)
+    assert table.columns[-1] == "a real model"
+    assert [line[-1] for line in table.rows] == [CONTRADICTED, NOT_MEASURED]
+    assert table.rows[0][2:6] == [
+        *("more: +5.0 [+4.9, +5.1] BLEU", "3 seeds", "+0.1 BLEU"), REPRODUCED
+    ]  # fmt: skip
+    table = evidence_table([replace(ours[0], measured="1. **Cannot tell:** more"), ours[1]])
+    assert table.rows[0] == [
+        "A",
+        "somewhere",
+        "1. Cannot tell: more",
+        "a control: none",
+        "lesson 10",
+    ]
+    assert 'href="10_scorecard.ipynb#The-tables"' in table._repr_html_()
+    assert table.rows[1][2].startswith("missing: ")
 
 
 def test_the_file_has_all_rows_and_their_parts(tmp_path):

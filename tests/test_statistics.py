@@ -15,6 +15,7 @@ from lander_lite.reproduction.statistics import (
     at_equal_gain,
     bleu_rows,
     continual,
+    mean_bleu_interval,
     mean_interval,
     paired_bootstrap,
 )
@@ -171,6 +172,20 @@ def test_what_cannot_be_compared_is_refused(references):
     ]:
         with pytest.raises(ValueError, match=message):
             paired_bootstrap(first, second, given, resamples=5)
+
+
+def test_one_systems_interval_is_that_of_its_difference_from_nothing_right():
+    references = written(30, 1)
+    rows = {"en-de": bleu_rows("en-de", worsened(references, 0.4, 2), references)}
+    rows["de-en"] = bleu_rows("de-en", worsened(references, 0.2, 3), references)
+    nothing = {pair: [np.concatenate([0 * x[:, :8], x[:, 8:]], axis=1)] for pair, x in rows.items()}
+    zero = mean_bleu_interval({pair: x for pair, (x,) in nothing.items()}, resamples=200)
+    assert zero == (0.0, 0.0, 0.0)
+    first = {pair: [x] for pair, x in rows.items()}
+    paired = paired_bootstrap(first, nothing, resamples=200)["mean"]
+    mean, low, high = mean_bleu_interval(rows, resamples=200)
+    assert [mean, low, high] == pytest.approx([paired["delta"], *paired["ci"]])
+    assert 0 < low < mean < high
 
 
 # ---------------------------------------------------------------- seeds

@@ -697,10 +697,11 @@ def test_grids_have_the_same_size_and_kinds_the_default_methods():
     main = specs_of(["main"], None, 3, config)
     tuned = len(TUNED) + len(BLOCK)
     assert len(main) == 3 * tuned + 2 and len({spec.path for spec in main}) == len(main)
-    assert len(specs_of(["main"], None, None, config)) == KINDS["main"].seeds * tuned + 2
+    few = len(KINDS["main"].beside)  # methods on which no claim hangs
+    assert len(specs_of(["main"], None, None, config)) == 8 * (tuned - few) + 3 * few + 2
     assert (
         len(specs_of(["k"], None, 1, config)) == 15
-        and len(specs_of(["matrix"], None, 1, config)) == 41
+        and len(specs_of(["matrix"], None, 1, config)) == 51
     )
 
 

@@ -34,6 +34,9 @@ CONFIGS = {
         tie_word_embeddings=True,
         **ids,
     ),
+    "crowded": lambda **ids: BloomConfig(  # for crowded.py alone
+        hidden_size=48, n_layer=4, n_head=4, tie_word_embeddings=True, **ids
+    ),
 }
 
 

@@ -1,4 +1,5 @@
-"""Execute the lessons, into a folder with one HTML report and the results, or in place."""
+"""Execute the lessons, into a folder with one HTML report, the pages that they link to and the
+results, or in place."""
 
 from __future__ import annotations
 
@@ -25,6 +26,7 @@ from .report import report
 ABOUT = "Execute the lessons into runs/<time>/ with one report, or in place."
 NOTEBOOKS = PACKAGE.parent / "notebooks"
 LESSONS = re.compile(r"0[0-5]_\w+\.ipynb")
+LINK = re.compile(r"\[([^\]\n]+)\]\((?!\w+:)([^)#\s]+\.(?:ipynb|md))[^)\s]*\)")  # to another page
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LIVE = "Here stands an explorer, which runs only in Jupyter: run the cells up to this one."
 COLOURS = 256  # of a saved picture: half of the bytes, and no difference to the eye
@@ -106,10 +108,18 @@ def smaller(png: str) -> str:
     return base64.b64encode(target.getvalue()).decode()
 
 
+def links_to(text: str, names: set[str]) -> str:
+    """Markdown with its links to files of these names; of other files' only the words stay, for a
+    run's folder may be moved, and there they lead nowhere."""
+    return LINK.sub(lambda link: link[0] if link[2] in names else link[1], text)
+
+
 def run(paths: Sequence[Path], folder: Path | None) -> int:
-    """Execute the lessons into `folder`, with one report, or in place with None; one line per
-    lesson. Returns the number of lessons that failed."""
+    """Execute the lessons into `folder`, with one report and the pages that they link to, or in
+    place with None; one line per lesson. Returns the number of lessons that failed."""
     done, failed = {}, 0
+    pages = sorted(NOTEBOOKS.glob("*.md"))
+    names = {path.name for path in [*paths, *pages]}
     for number, path in enumerate(paths, 1):
         print(f"[{number}/{len(paths)}] {path.stem:28}", end=" ", flush=True)
         start = time.time()
@@ -121,9 +131,16 @@ def run(paths: Sequence[Path], folder: Path | None) -> int:
             print("    " + "\n    ".join(error.strip().splitlines()), flush=True)
             if folder is None:  # the saved notebook stays as it was
                 continue
+        if folder is not None:
+            for cell in notebook.cells:
+                if cell.cell_type == "markdown":
+                    cell.source = links_to(cell.source, names)
         text = nbformat.writes(notebook).rstrip("\n") + "\n"
         write_text((folder or path.parent) / path.name, text)
     if folder is not None:
+        for page in pages:
+            text = links_to(page.read_text(encoding="utf-8"), names)
+            write_text(folder / page.name, text)
         write_text(folder / "report.html", report(done, "lander-lite: lessons"))
     return failed
 
@@ -144,7 +161,7 @@ def show_results(folder: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0, 1 if a lesson failed, 2 if there is none."""
+    """Exit code 0, 1 if a lesson failed, 2 if there is none or the folder is theirs."""
     parser = argparse.ArgumentParser("python -m lander_lite.course.notebooks", description=ABOUT)
     add = parser.add_argument
     add("notebooks", nargs="*", type=Path, help="default: lessons 00-05 of the clone")
@@ -161,6 +178,9 @@ def main(arguments: list[str] | None = None) -> int:
     folder = None
     if not options.in_place:
         folder = (options.output_dir or Path("runs") / time.strftime("%Y%m%d-%H%M%S")).resolve()
+        if folder in [NOTEBOOKS.resolve(), *(path.parent.resolve() for path in paths)]:
+            print("--output-dir is the lessons' own folder; --in-place does that", file=sys.stderr)
+            return 2
         folder.mkdir(parents=True, exist_ok=True)
         os.environ["LANDER_LITE_RUN"] = str(folder)  # where lessons put result files of this run
     start = time.time()

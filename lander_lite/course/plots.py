@@ -3,12 +3,13 @@ called."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 # blue, orange, green, vermilion, purple, sky blue, yellow, grey: Okabe and Ito (2008), which
 # colour-blind people can tell apart, in the order of matplotlib's own "C0" … "C7"
 COLOURS = "#0072b2 #e69f00 #009e73 #d55e00 #cc79a7 #56b4e9 #f0e442 #7f7f7f".split()
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++")  # of bars side by side, for those who see none
+MARKERS = "os^DvXP*<"  # of points and lines, for the same reason
 
 
 def describe() -> None:
@@ -52,6 +53,17 @@ def panels(rows: int = 1, columns: int = 1, size: tuple[float, float] = (5, 3), 
     )
     describe()
     return made
+
+
+def looks(names: Sequence[str], colours: Mapping[str, str] | None = None) -> dict[str, dict]:
+    """{name: its colour and marker}, as `plot` and `cross` take them. Up to nine names share no
+    marker, and up to 72 no colour with it. colours: by name, in place of ours."""
+    found = {}
+    for i, name in enumerate(names):
+        again, place = divmod(i, len(MARKERS))
+        ours = COLOURS[(i + 4 * again) % len(COLOURS)]  # half the colours on, so not its neighbour
+        found[name] = {"color": (colours or {}).get(name, ours), "marker": MARKERS[place]}
+    return found
 
 
 def heatmap(

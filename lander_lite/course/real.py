@@ -1,30 +1,39 @@
-"""Lesson 11: what there is of the real model on this machine, and its stored results in tables."""
+"""Lesson 11: what there is of the real model on this machine, and its stored results in tables.
+
+`python -m lander_lite.course.real FOLDER` writes the tables of its methods into FOLDER/results.md
+(`make real`).
+"""
 
 from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 
 from ..config import PACKAGE, data_dir
+from ..io import write_text
 from ..model import INSTALLED
 from ..reproduction.claims.pruning import TEXTS, nats_lost, pruned_values, recall
 from ..reproduction.evidence import NotMeasured, Study, minus
-from ..reproduction.forgetting import final_point, over_seeds, pruned
+from ..reproduction.forgetting import final_point, pruned
 from ..reproduction.kinds import LOW_RESOURCE, REAL, low_resource
+from ..reproduction.results import load_hypotheses
 from ..reproduction.scorecard import alone
+from ..reproduction.statistics import with_interval
 from ..reproduction.transfer import (
     BASE,
+    COLUMNS,
     COMPARED,
     GROUPS,
     KIND,
     difference,
+    method_rows,
+    methods_of,
     of_group,
-    of_other_domain,
-    plain_text,
     plain_text_difference,
-    taught,
 )
 from .exercises.lesson_11 import verdict
 from .plots import cross
@@ -98,9 +107,29 @@ def claims_table(tiny: Study, other: Study) -> Table:
     return Table(["", "claim", "tiny", "verdict", "real", "verdict"], rows)
 
 
+def loss_without(study: Study, owner: str, text: str) -> tuple[float, float]:
+    """Stored loss change of a language's text, nats per token: with the neurons off that the
+    variance split gives to `owner`, and with as many random ones (mean over draws)."""
+    found = study.analysis("switching")
+    row, column = found["texts"].index(text), found["sets"].index(owner)
+    draws = [draw["loss_change"][row][column] for draw in found["control_random"]]
+    return found["loss_change"]["mean"][row][column], fmean(draws)
+
+
 # ---------------------------------------------------------------- the stored tuning study
+def outputs(study: Study, method: str, pairs: Sequence[str]) -> str:
+    """What a stored run of a method wrote first, three test sentences a direction, for those who
+    have no weights."""
+    stored = load_hypotheses(study.folder, method, kind=KIND)
+    lines = [f"not live; stored, {method}, three sentences of the news:"]
+    for pair in pairs:
+        lines.append("\n    ".join([pair, *stored[pair][:3]]))
+    return "\n".join(lines)
+
+
 def directions(study: Study, methods: Sequence[str]) -> Table:
-    """BLEU and the share of outputs in a wrong language, of untrained methods by direction."""
+    """BLEU and the share of outputs in a wrong language, of one run a method (the first seed's), by
+    direction."""
     scores = {method: study.runs(KIND, method)[0]["pairs"] for method in methods}
     columns = ["direction"]
     for method in methods:
@@ -116,25 +145,8 @@ def directions(study: Study, methods: Sequence[str]) -> Table:
 
 
 def table(study: Study) -> Table:
-    """A row a method: means over seeds, with half the 95% interval where there are three."""
-    base, rows = study.runs(KIND, BASE)[0], []
-    for method in methods_of(study):
-        runs = study.runs(KIND, method)
-        known = [run for run in runs if "perplexity" in run]
-        rows.append(
-            [
-                method,
-                f"{runs[0].get('trainable', 0):,}",
-                f"{runs[0]['learning_rate']:g}" if runs[0]["learning_rate"] else "",
-                shown([of_group(run, "taught") for run in runs], ".1f"),
-                shown([of_group(run, "untaught") for run in runs], ".1f"),
-                shown([of_other_domain(run) for run in runs], ".1f"),
-                f"{fmean(wrong_language(run) for run in runs):.0%}",
-                shown([plain_text(run, base) for run in known], "+.3f"),
-            ]
-        )
-    columns = ["method", "trained", "rate", "de, fr", "it, zh", "FLORES", "off-target"]
-    return Table([*columns, "plain text"], rows)
+    """A row a method (`transfer.method_rows`)."""
+    return Table(COLUMNS, method_rows(study))
 
 
 def seeds(study: Study) -> dict[str, int]:
@@ -144,32 +156,6 @@ def seeds(study: Study) -> dict[str, int]:
         if run.get("trainable"):
             counted[run["method"]] = counted.get(run["method"], 0) + 1
     return counted
-
-
-def shown(values: Sequence[float], form: str) -> str:
-    """A mean over seeds, with its interval from three on."""
-    return (
-        over_seeds(values, form)
-        if len(values) > 2
-        else format(fmean(values), form)
-        if values
-        else "–"
-    )
-
-
-def wrong_language(run: dict) -> float:
-    """The share of outputs in a wrong language, mean over the trained directions."""
-    return fmean(run["pairs"][pair]["off_target"] for pair in taught(run["pairs"]))
-
-
-def methods_of(study: Study) -> list[str]:
-    """The methods of the study, untrained ones first, then by their BLEU where they trained."""
-
-    def place(name: str) -> tuple:
-        runs = study.runs(KIND, name)
-        return bool(runs[0].get("trainable")), fmean(of_group(run, "taught") for run in runs)
-
-    return sorted(dict.fromkeys(run["method"] for run in study.runs(KIND)), key=place)
 
 
 def rates_table(study: Study, methods: Sequence[str]) -> Table:
@@ -191,20 +177,22 @@ def rates_table(study: Study, methods: Sequence[str]) -> Table:
 def verdicts(study: Study, said: Callable = verdict) -> Table:
     """A row a comparison that is measured: the difference with its 95% interval, and what it
     says."""
+
+    def cell(mean: float, low: float, high: float, form: str, margin: float) -> str:
+        return f"{with_interval(mean, low, high, form)}: {said(low, high, margin)}"
+
     rows = []
     for first, second in COMPARED:
-        cells = []
         try:
-            for group in GROUPS:
-                mean, low, high = difference(study, first, second, group)
-                word = said(low, high, MARGIN)
-                cells.append(f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]: {word}")
-            mean, low, high = plain_text_difference(study, first, second)
+            found = [difference(study, first, second, group) for group in GROUPS]
         except NotMeasured:
             continue
-        word = said(low, high, MARGIN_NATS)
-        cells.append(f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]: {word}")
-        rows.append([f"{first} minus {second}", *cells])
+        cells = [cell(*one, "+.1f", MARGIN) for one in found]
+        try:
+            nats = cell(*plain_text_difference(study, first, second), "+.3f", MARGIN_NATS)
+        except NotMeasured:
+            nats = "–"
+        rows.append([f"{first} minus {second}", *cells, nats])
     return Table(["difference", "de, fr", "it, zh", "plain text"], rows)
 
 
@@ -280,3 +268,23 @@ def pruned_table(study: Study) -> Table:
     rows.sort(key=lambda row: (row[0], row[-1]))
     columns = ["removed", "by", "draws", "BLEU", "nats, English", "nats, others"]
     return Table(columns, rows, ".2f")
+
+
+# ---------------------------------------------------------------- beside the executed lesson
+def main(arguments: Sequence[str]) -> int:
+    """Exit code 0; 2 after a message."""
+    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
+        print("usage: python -m lander_lite.course.real FOLDER, which exists", file=sys.stderr)
+        return 2
+    study, path = Study(FOLDER), Path(arguments[0], "results.md")
+    tables = {"Methods": table(study), "Differences, with 95% intervals": verdicts(study)}
+    text = f"# {NAME}: the stored study (lesson 11, executed beside this file, says what it is)\n"
+    for heading, content in tables.items():
+        text += f"\n## {heading}\n\n```text\n{content}\n```\n"
+    write_text(path, text)
+    print(f"results:   {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

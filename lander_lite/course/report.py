@@ -65,10 +65,7 @@ def mathml(latex: str, display: str = "inline") -> str:
 
 
 class Renderer(IPythonRenderer):
-    """Markdown of a lesson: formulas as MathML, links to other lessons of the page as links inside
-    the page."""
-
-    lessons: frozenset[str] = frozenset()
+    """Markdown of a lesson: formulas as MathML."""
 
     def block_math(self, body: str) -> str:
         return f"<div class='formula'>{mathml(body, 'block')}</div>"
@@ -79,19 +76,16 @@ class Renderer(IPythonRenderer):
     def latex_environment(self, name: str, body: str) -> str:
         return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
 
-    def link(self, text: str, url: str, title: str | None = None) -> str:
-        name, ipynb, _ = url.partition(".ipynb")
-        return super().link(text, f"#{name}" if ipynb and name in self.lessons else url, title)
-
 
 def report(notebooks: dict[str, nbformat.NotebookNode], title: str) -> str:
     """All notebooks {name: notebook}, one after another, as one HTML page with a title and a list
-    of the lessons."""
+    of the lessons. Links to these, in texts and in outputs, lead to their place on the page."""
 
     def markdown2html(source: str) -> str:
-        renderer = Renderer(escape=False)
-        renderer.lessons = frozenset(notebooks)
-        return MarkdownWithMath(renderer=renderer).render(source)
+        return MarkdownWithMath(renderer=Renderer(escape=False)).render(source)
+
+    def inside(link: re.Match) -> str:
+        return f'href="#{link[1]}"' if link[1] in notebooks else link[0]
 
     contents = {name: heading(notebook) or name for name, notebook in notebooks.items()}
     cells = [nbformat.v4.new_markdown_cell(f"# {title}", id="contents")]
@@ -102,7 +96,8 @@ def report(notebooks: dict[str, nbformat.NotebookNode], title: str) -> str:
     metadata = {**next(iter(notebooks.values())).metadata, "title": title}
     exporter = HTMLExporter(raw_template=TEMPLATE, filters={"markdown2html": markdown2html})
     page = nbformat.v4.new_notebook(metadata=metadata, cells=cells)
-    return exporter.from_notebook_node(page, {"contents": contents})[0]
+    written = exporter.from_notebook_node(page, {"contents": contents})[0]
+    return re.sub(r'href="(\w+)\.ipynb[^"]*"', inside, written)
 
 
 def heading(notebook: nbformat.NotebookNode) -> str:

@@ -1,5 +1,5 @@
-"""Lesson 10's tables and pictures: what is stored, differences to other methods, the way from full
-tuning to LANDeRMT, and the router's runs."""
+"""Lesson 10's tables and pictures: what is stored, the claims, differences to other methods, the
+way from full tuning to LANDeRMT, and the router's runs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ..reproduction.claims.tables import ABLATIONS, BASELINES, CONTROLS
 from ..reproduction.evidence import Difference, NotMeasured, Study
 from ..reproduction.kinds import KINDS, LANDER
 from ..reproduction.results import stored_runs
-from ..reproduction.scorecard import ASIDE, STEPS
-from .tables import Table
+from ..reproduction.scorecard import ASIDE, STEPS, Row, decision, together
+from .tables import Link, Table
 
 GROUPS = {"Table 1": BASELINES, "Table 2": ABLATIONS, "controls": CONTROLS}
 TICKS = (-20, -10, -5, -2, 0, 2, 5, 10, 20)
@@ -27,6 +27,27 @@ def stored(studies: Sequence[Study]) -> Table:
         if any(counts):
             rows.append([kind, *counts])
     return Table(["kind", *(study.name for study in studies)], rows)
+
+
+def verdict_table(rows: Sequence[Row], name: str, others: Sequence[Row]) -> Table:
+    """What each claim's verdict hangs on. others: the rows of the same claims for the results that
+    `name` names, whose verdicts are the last column."""
+    columns = ["", "claim", "decided by", "n", "would be seen", "verdict", "all together", name]
+    lines = []
+    for row, other in zip(rows, others):
+        shown = *decision(row.decides), row.verdict, together(row), other.verdict
+        lines.append([row.id, row.claim, *shown])
+    return Table(columns, lines)
+
+
+def evidence_table(rows: Sequence[Row]) -> Table:
+    """Of each claim the paper's numbers, ours and the control's, and a link to its lesson."""
+    lines = []
+    for row in rows:
+        lesson = Link(f"lesson {row.shown_in.partition('_')[0]}", row.shown_in)
+        measured = row.measured.replace("**", "")  # Markdown's bold
+        lines.append([row.id, row.paper, measured, row.control, lesson])
+    return Table(["", "the paper", "we measured", "control", "shown in"], lines)
 
 
 def resampled(study: Study, first: str, second: str, draws) -> np.ndarray:

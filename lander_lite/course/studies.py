@@ -16,7 +16,7 @@ from ..reproduction.kinds import LOW_RESOURCE, low_resource
 from ..reproduction.scorecard import scorecard
 from ..reproduction.statistics import mean_interval
 from ..reproduction.tables import label as label_of
-from .plots import COLOURS, interval_line
+from .plots import COLOURS, HATCHES, interval_line, looks
 from .tables import Table
 
 Points = Mapping[str, Sequence[dict]]  # {method: the point at the end of each seed}
@@ -63,14 +63,17 @@ def difference_table(
     ours: Numbers, rivals: Mapping[str, Numbers], labels: Mapping[str, str]
 ) -> Table:
     """Ours minus each rival's, seed by seed, with "clear" where the 95% interval over seeds lies on
-    one side of zero. labels: {name of a number: column}."""
+    one side of zero, and "no difference" where it lies within the margin of the number's unit.
+    labels: {name of a number: column}."""
     rows = []
     for rival, theirs in rivals.items():
         row = [rival]
         for name in labels:
             values = [ours[seed][name] - theirs[seed][name] for seed in ours if seed in theirs]
-            said = forgetting.verdict(values, ", clear", ", clear", "")
-            row.append(forgetting.over_seeds(values, f"+{FORMS[name].lstrip('+')}") + said)
+            unit = forgetting.UNIT_OF.get(name, "BLEU")
+            said = forgetting.verdict(values, "clear", "clear", "", unit)
+            number = forgetting.over_seeds(values, f"+{FORMS[name].lstrip('+')}")
+            row.append(f"{number}, {said}" if said else number)
         rows.append(row)
     return Table(["minus", *labels.values()], rows)
 
@@ -181,9 +184,10 @@ def block_sizes(ax, sets) -> None:
     """Specific neurons per block, one colour per language on top of each other; dashed: an equal
     share. sets: NeuronSets."""
     bottom = [0] * len(sets.layers)
-    for language in sets.languages:
+    for i, language in enumerate(sets.languages):
         heights = [len(sets.specific[language][layer]) for layer in sets.layers]
-        ax.bar(sets.layers, heights, bottom=bottom, label=language)
+        hatch = HATCHES[i % len(HATCHES)]
+        ax.bar(sets.layers, heights, bottom=bottom, label=language, hatch=hatch)
         bottom = [low + height for low, height in zip(bottom, heights)]
     ax.axhline(sum(bottom) / len(bottom), color="black", linestyle="--", linewidth=1)
     ax.set(xlabel="block", ylabel="neurons")
@@ -226,14 +230,14 @@ def low_resource_verdicts(found: Mapping[str, Points]) -> Table:
 def weight_change(ax, runs: Sequence[dict]) -> None:
     """How far each block's tuned neurons moved, relative to their size, one line per projection;
     shaded: 95% intervals over seeds."""
-    for projection, colour in (("up", "tab:blue"), ("gate", "tab:green"), ("down", "tab:orange")):
+    for projection, look in looks(["up", "gate", "down"]).items():
         moved = [run["weight_change"].get(projection, {}) for run in runs]
         table = {}
         for layer in sorted(map(int, moved[0])):
             mean, _, low, high = mean_interval([one[str(layer)] for one in moved])
             table[layer] = {"mean": mean, "interval": None if low is None else [low, high]}
         if table:
-            interval_line(ax, table, label=projection, color=colour)
+            interval_line(ax, table, label=projection, **look)
             ax.set_xticks(list(table))
     ax.set(xlabel="block", ylabel="relative change", ylim=(0, None))
     ax.legend(fontsize=8)

@@ -9,6 +9,15 @@ from html import escape
 MOST_COLUMNS = 8  # more are too wide to read beside a text
 
 
+class Link(str):
+    """A cell that leads to an address: `Link("lesson 01", "01_which_layers.ipynb")`."""
+
+    def __new__(cls, text: str, address: str):
+        link = super().__new__(cls, text)
+        link.address = address
+        return link
+
+
 class Table:
     """A table of rows of cells; numbers are written with `fmt`. Raises: ValueError for more than
     `MOST_COLUMNS` columns."""
@@ -21,7 +30,7 @@ class Table:
 
     def _repr_html_(self) -> str:
         def line(cells: Sequence[str], tag: str) -> str:
-            return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+            return "<tr>" + "".join(f"<{tag}>{in_html(cell)}</{tag}>" for cell in cells) + "</tr>"
 
         head, body = line(self.columns, "th"), "\n".join(line(row, "td") for row in self.rows)
         table = f"<table><thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table>"
@@ -36,12 +45,20 @@ class Table:
         )
 
 
+def in_html(cell: str) -> str:
+    """A cell's text, and where it leads."""
+    text = escape(cell)
+    return f'<a href="{escape(cell.address)}">{text}</a>' if isinstance(cell, Link) else text
+
+
 def written(cell, fmt: str) -> str:
     """A cell as text: a float by `fmt`, nothing for None, an interval in brackets."""
     if isinstance(cell, float):
         return format(cell, fmt)
     if isinstance(cell, list | tuple):
         return f"[{', '.join(written(bound, fmt) for bound in cell)}]"
+    if isinstance(cell, str):
+        return cell  # a link stays one
     return "" if cell is None else str(cell)
 
 

@@ -188,34 +188,37 @@ def words(text: str) -> list[str]:
     return list(dict.fromkeys(re.findall(r"[一-鿿]|[^\W\d_一-鿿]+", text.lower())))
 
 
-def nearest_explorer(atlas, names: Mapping[str, str], shown: int = 12):
-    """Lesson 12: choose a language and LAPE's rate, and see which languages share most neurons.
+def nearest_explorer(atlas, names: Mapping[str, str]):
+    """Lesson 12: choose a language, LAPE's rate and the layers, and see which languages share most
+    neurons there.
 
     Args:
         atlas: atlas.Atlas. names: {code: name}.
     """
-    from ipywidgets import Dropdown, FloatLogSlider
+    from ipywidgets import Dropdown, FloatLogSlider, IntRangeSlider
 
     from ..neighbours.families import jaccard
     from ..neighbours.lape import lape_from_counts
+    from .atlas import nearest_bars
 
-    counts = atlas.counts()
+    counts, shown = atlas.counts(), [names[code] for code in atlas.languages]
+    last = len(counts.counts) - 1
 
-    def draw(language: str, rate: float) -> None:
-        row = jaccard(lape_from_counts(counts, top_rate=rate))[atlas.languages.index(language)]
-        row[atlas.languages.index(language)] = -1
-        best = row.argsort(descending=True)[:shown].tolist()
-
-        def plot(ax):
-            ax.barh([names[atlas.languages[i]] for i in best][::-1], row[best].flip(0).tolist())
-            ax.set(xlabel="Jaccard overlap", xlim=(0, 1))
-
-        picture(f"nearest to {names[language]}, {rate:.1%} of the neurons", (6, 3.4), plot)
+    def draw(language: str, rate: float, layers: tuple[int, int]) -> None:
+        first, final = layers
+        sets = lape_from_counts(counts, top_rate=rate)
+        overlap = jaccard(sets, layers=range(first, final + 1))
+        own = atlas.languages.index(language)
+        where = f"{rate:.1%} of the neurons, layers {first} to {final}"
+        title = f"nearest to {names[language]}, {where}"
+        picture(title, (6, 3.4), lambda ax: nearest_bars(ax, overlap, shown, own))
 
     options = sorted((name, code) for code, name in names.items())
     bounds = {"value": 0.01, "base": 10, "min": -3, "max": -0.5, "step": 0.25}
+    span = {"value": (0, last), "max": last, "description": "layers"}
     return explorer(
         draw,
         language=Dropdown(options=options, description="language"),
         rate=FloatLogSlider(**bounds, description="top rate", continuous_update=False),
+        layers=IntRangeSlider(**span, continuous_update=False),
     )

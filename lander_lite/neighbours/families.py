@@ -4,7 +4,7 @@ permutation."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from ..stored import read_table
 
 @dataclass(frozen=True)
 class Language:
-    """One of NTREX's 128: its names, family, branch (both Glottolog's) and script."""
+    """One of NTREX's 128: its names, family, branch and script (data/README.md has the sources)."""
 
     code: str
     name: str
@@ -31,19 +31,39 @@ def languages() -> dict[str, Language]:
     return {code: Language(**row) for code, row in rows.items()}
 
 
-def jaccard(sets: NeuronSets, languages: Sequence[str] | None = None) -> Tensor:
-    """Neurons that two languages share over those that either has, all layers together: float64
-    [language, language]; 0 for two empty sets."""
-    names = list(languages or sets.languages)
-    member = torch.zeros(len(names), len(sets.layers), sets.d_ff, dtype=torch.float64)
+def jaccard(
+    sets: NeuronSets, languages: Sequence[str] | None = None, layers: Sequence[int] | None = None
+) -> Tensor:
+    """Neurons that two languages share over those that either has, the layers (default: all)
+    together: float64 [language, language]; 0 for two empty sets."""
+    names, layers = list(languages or sets.languages), list(layers or sets.layers)
+    member = torch.zeros(len(names), len(layers), sets.d_ff, dtype=torch.float64)
     for i, language in enumerate(names):
-        for j, layer in enumerate(sets.layers):
+        for j, layer in enumerate(layers):
             member[i, j, sets.specific[language][layer]] = 1
     member = member.flatten(1)
     shared = member @ member.T
     size = member.sum(dim=1)
     either = size[:, None] + size[None, :] - shared
     return shared / either.clamp(min=1)
+
+
+def drawn_apart(sets: NeuronSets, seed: int = 0) -> NeuronSets:
+    """Sets of the same sizes by layer, each language's drawn for itself among the neurons that any
+    language has there: what languages share by chance.
+
+    `random_neurons` is no control for this: it renames the neurons of all languages alike, so that
+    two of them share as many as before.
+    """
+    generator, drawn = torch.Generator().manual_seed(seed), {}
+    pools = {i: torch.cat([x[i] for x in sets.specific.values()]).unique() for i in sets.layers}
+    for language, own in sets.specific.items():
+        drawn[language] = {
+            layer: pool[torch.randperm(len(pool), generator=generator)[: len(own[layer])]]
+            for layer, pool in pools.items()
+        }
+    provenance = {"like": sets.method, "like_hash": sets.hash(), "seed": seed}
+    return replace(sets, specific=drawn, method="drawn apart", provenance=provenance)
 
 
 def agreement_by_language(first: NeuronSets, second: NeuronSets) -> dict[str, float]:

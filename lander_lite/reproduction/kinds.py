@@ -102,7 +102,8 @@ class Kind:
     to choose a learning rate. plain_text: trains on plain text of the low-resource language.
     prunes: its methods remove weights, `sparsities` of them. translations: they are kept, and BLEU
     gets an interval. other_domain: the trained directions are measured on the lab's second test set
-    too. seeds: trainings per method, if no other number is asked for. grid: the kind of trials that
+    too. seeds: trainings per method, if no other number is asked for; three of those in `beside`,
+    on which no claim hangs. grid: the kind of trials that
     choose its learning rates. rates: of such trials, {method: rates}, those of "others" for the
     rest (None: the study's grid, times the method's scale). separate: settings, each value of which
     has a rate of its own.
@@ -125,8 +126,12 @@ class Kind:
     other_domain: bool = False
     grid: str = "grid"
     seeds: int = 3
+    beside: Sequence[str] = ()
     rates: Mapping[str, tuple[float, ...]] | None = None
     separate: tuple[str, ...] = ()
+
+    def seeds_of(self, method: str) -> int:
+        return 3 if method in self.beside else self.seeds
 
 
 FORGETTERS = ("full", "full-kl", "layers", "lora", "random", "lander-none", LANDER)
@@ -137,6 +142,7 @@ KINDS = {  # the most important first: in this order a study runs them
         sentences=None,
         translations=True,
         seeds=8,
+        beside=("random-layers", "random-layers-above", "ia3", "xie", "lander-block-norms"),
     ),
     "forgetting": Kind(
         "two directions trained at three rates, the others and the languages measured along the "
@@ -160,7 +166,7 @@ KINDS = {  # the most important first: in this order a study runs them
     ),
     "matrix": Kind(
         "one direction trained, all measured (fig. 3)",
-        ("zero-shot", "full", "lora", LANDER, "lander-block"),
+        ("zero-shot", "full", "lora", LANDER, "lander-block", "layers-block"),
         stages=lambda config, settings: [[settings["pair"]] if settings else config.corpus.pairs],
         variants=lambda config: _sweep("pair", config.corpus.pairs),
         share=0.5,
@@ -248,7 +254,7 @@ REAL = {  # smaller editions for a real model, which takes minutes a run: never 
     "real-prune": Kind(
         "prune: two sparsities, four directions",
         ("zero-shot", "wanda-translation", "wanda-monolingual", "wanda-tokens", "magnitude")
-        + ("random-weights", "wanda-english", "translation-minus-mono"),
+        + ("random-weights", "wanda-english"),
         tested=_directions_taught,
         sentences=60,
         prunes=True,

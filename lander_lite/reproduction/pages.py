@@ -9,8 +9,10 @@ from pathlib import Path
 
 from ..config import PACKAGE, data_dir
 from ..io import write_text
+from .evidence import Study
 from .scorecard import Row, alone, scorecard, verdict_lists
 from .tables import find_results, markdown_table, results_table
+from .transfer import COLUMNS, method_rows
 
 README = PACKAGE.parent / "README.md"
 RESULTS = PACKAGE.parent / "notebooks" / "RESULTS.md"
@@ -46,15 +48,17 @@ def pages() -> dict[Path, str]:
         scorecard(folder / "tiny-bloom", folder / "tiny-llama"),
         alone(folder / "gemma-3-270m"),
     )
+    rows = method_rows(Study(folder / "gemma-3-270m"))
+    rule = "|:--|" + "--:|" * (len(COLUMNS) - 1)
     readme, results = (page.read_text(encoding="utf-8") for page in (README, RESULTS))
-    return {
-        README: with_block(readme, "verdicts", verdict_table(tiny, real)),
-        RESULTS: with_block(
-            with_block(results, "results", results_table(find_results(folder))),
-            "claims",
-            verdict_lists(tiny),
-        ),
+    blocks = {
+        "results": results_table(find_results(folder)),
+        "claims": verdict_lists(tiny),
+        "gemma": markdown_table(COLUMNS, rows, rule) + "\n",
     }
+    for name, content in blocks.items():
+        results = with_block(results, name, content)
+    return {README: with_block(readme, "verdicts", verdict_table(tiny, real)), RESULTS: results}
 
 
 if __name__ == "__main__":

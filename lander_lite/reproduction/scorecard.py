@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..config import PACKAGE, data_dir
@@ -99,22 +99,19 @@ HEADER = ("", "claim", "the paper", "we measured", "decided by", "n", "would be 
 HEADER += ("control", "verdict", "all together", "shown in")
 
 
-def as_markdown(rows: Sequence[Row], beside: Mapping[str, Sequence[Row]] | None = None) -> str:
-    """The table, without the rules, for a page beside the notebooks.
-
-    beside: {heading: the rows of the same claims for other results}, a column of verdicts each."""
-    beside, lines = beside or {}, []
-    for i, row in enumerate(rows):
+def as_markdown(rows: Sequence[Row]) -> str:
+    """The table, without the rules, for a page beside the notebooks."""
+    lines = []
+    for row in rows:
         lesson = f"lesson {row.shown_in.split('_')[0]}"
         there = (PACKAGE.parent / "notebooks" / row.shown_in.partition("#")[0]).is_file()
         link = f"[{lesson}]({row.shown_in})" if there else f"{lesson}, planned"
-        cells = [row.id, row.claim, row.paper, row.measured, *_decision(row.decides), row.control]
-        cells += [f"**{row.verdict}**", _together(row), link]
-        lines.append([*cells, *(others[i].verdict for others in beside.values())])
-    return markdown_table((*HEADER, *beside), lines)
+        cells = [row.id, row.claim, row.paper, row.measured, *decision(row.decides), row.control]
+        lines.append([*cells, f"**{row.verdict}**", together(row), link])
+    return markdown_table(HEADER, lines)
 
 
-def _decision(part: Part | None) -> tuple[str, str, str]:
+def decision(part: Part | None) -> tuple[str, str, str]:
     """What decides, over how many, and the smallest effect that would have been seen."""
     if part is None:
         return "", "", ""
@@ -123,7 +120,7 @@ def _decision(part: Part | None) -> tuple[str, str, str]:
     return number, f"{part.n} {part.varies}", visible
 
 
-def _together(row: Row) -> str:
+def together(row: Row) -> str:
     """The verdict after Holm's correction, and its p."""
     return f"{row.corrected} (p {row.adjusted:.2g})" if row.parts else ""
 

@@ -1,5 +1,6 @@
 """The kind "transfer" in numbers: directions that were taught and others, another domain, plain
-text; and each comparison's interval over test sentences.
+text; and each comparison's interval over test sentences. A row a method, as lesson 11 and the page
+of results show it.
 
 `python -m lander_lite.reproduction.transfer FOLDER TEST` computes the intervals from the stored
 translations and the test corpus, and stores them in FOLDER/analysis/transfer.json: they can be read
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -19,15 +20,22 @@ from ..corpus import load_corpus
 from ..io import write_text
 from ..prompts import pair_rows
 from .evidence import NotMeasured, Study, bleu
-from .forgetting import change, final_point
+from .forgetting import change, final_point, over_seeds
 from .kinds import UNTAUGHT, of_languages
 from .methods import METHODS
 from .results import load_hypotheses
-from .statistics import bleu_rows, mean_interval, paired_bootstrap
+from .statistics import (
+    bleu_rows,
+    mean_bleu_interval,
+    mean_interval,
+    paired_bootstrap,
+    with_interval,
+)
 
 KIND, BASE = "transfer", "zero-shot"
 COMPARED = (
     ("lander-none", "zero-shot"),
+    ("lander-none", "four-shot"),
     ("lander-none", "random-anywhere"),
     ("lander-none", "lape"),
     ("lander-none", "layers"),
@@ -37,6 +45,7 @@ COMPARED = (
     ("specific-only", "random-specific"),
 )
 GROUPS = ("taught", "untaught")
+COLUMNS = ("method", "trained", "rate", "de, fr", "it, zh", "FLORES", "off-target", "plain text")
 RESAMPLES = 1000
 
 
@@ -84,10 +93,13 @@ def difference(study: Study, first: str, second: str, group: str) -> tuple[float
 
 
 def plain_text_difference(study: Study, first: str, second: str) -> tuple[float, float, float]:
-    """(mean, low, high) of nats per token over languages: how alike the seven languages are."""
+    """(mean, low, high) of nats per token over languages: how alike the seven languages are.
+    NotMeasured where either has no plain text: examples in a prompt change none."""
 
     def nats(method: str, language: str) -> float:
         runs = study.runs(KIND, method)
+        if "perplexity" not in runs[0]:
+            raise NotMeasured(f"plain text of {method}")
         return fmean(math.log(run["perplexity"][language]) for run in runs)
 
     languages = study.runs(KIND, BASE)[0]["perplexity"]
@@ -96,13 +108,62 @@ def plain_text_difference(study: Study, first: str, second: str) -> tuple[float,
     return mean, low, high
 
 
+# ---------------------------------------------------------------- a row a method
+def method_rows(study: Study) -> list[list[str]]:
+    """A row of COLUMNS a method: means over seeds, with half the 95% interval where there are
+    three. What was not trained has no seeds: there BLEU has its interval over test sentences."""
+    return [_row(study, method) for method in methods_of(study)]
+
+
+def _row(study: Study, method: str) -> list[str]:
+    base, runs = study.runs(KIND, BASE)[0], study.runs(KIND, method)
+    over_sentences = study.analysis("transfer").get("means", {}).get(method)
+    if over_sentences:
+        bleus = [with_interval(*over_sentences[group], ".1f") for group in GROUPS]
+    else:
+        bleus = [shown([of_group(run, group) for run in runs], ".1f") for group in GROUPS]
+    known = [run for run in runs if "perplexity" in run]
+    return [
+        method,
+        f"{runs[0].get('trainable', 0):,}",
+        f"{runs[0]['learning_rate']:g}" if runs[0]["learning_rate"] else "",
+        *bleus,
+        shown([of_other_domain(run) for run in runs], ".1f"),
+        f"{fmean(wrong_language(run) for run in runs):.0%}",
+        shown([plain_text(run, base) for run in known], "+.3f"),
+    ]
+
+
+def shown(values: Sequence[float], form: str) -> str:
+    """A mean over seeds, with its interval from three on."""
+    if len(values) > 2:
+        return over_seeds(values, form)
+    return format(fmean(values), form) if values else "–"
+
+
+def wrong_language(run: dict) -> float:
+    """The share of outputs in a wrong language, mean over the trained directions."""
+    return fmean(run["pairs"][pair]["off_target"] for pair in taught(run["pairs"]))
+
+
+def methods_of(study: Study) -> list[str]:
+    """The methods of the study, untrained ones first, then by their BLEU where they trained."""
+
+    def place(name: str) -> tuple:
+        runs = study.runs(KIND, name)
+        return bool(runs[0].get("trainable")), fmean(of_group(run, "taught") for run in runs)
+
+    return sorted(dict.fromkeys(run["method"] for run in study.runs(KIND)), key=place)
+
+
 # ---------------------------------------------------------------- intervals over sentences
 def store(folder: Path, test) -> dict:
-    """Compute and write analysis/transfer.json for the comparisons that both methods have."""
-    study, rows, found = Study(folder), {}, {}
-    seeds = {run["method"]: [] for run in study.runs(KIND)}
+    """Compute and write analysis/transfer.json: for the comparisons that both methods have, and for
+    the methods that are not trained."""
+    study, rows = Study(folder), {}
+    seeds: dict[str, list[int]] = {}
     for run in study.runs(KIND):
-        seeds[run["method"]].append(run["seed"])
+        seeds.setdefault(run["method"], []).append(run["seed"])
 
     def counts(method: str, seed: int) -> dict:
         if (method, seed) not in rows:
@@ -113,9 +174,27 @@ def store(folder: Path, test) -> dict:
             }
         return rows[method, seed]
 
-    def by_seed(method: str, numbers: list[int], pair: str) -> list:
-        return [counts(method, seed)[pair] for seed in numbers if seed in seeds[method]]
+    one = study.runs(KIND)[0]
+    result = {"corpus": one["corpus"], "sentences": one["sentences"], "resamples": RESAMPLES}
+    result |= {"differences": _differences(seeds, counts), "means": _means(seeds, counts)}
+    rounded = json.loads(json.dumps(result), parse_float=lambda x: round(float(x), 4))
+    write_text(folder / "analysis" / "transfer.json", json.dumps(rounded, indent=1) + "\n")
+    return rounded
 
+
+def _grouped(pairs) -> dict[str, list[str]]:
+    return {"taught": taught(pairs), "untaught": untaught(pairs)}
+
+
+def _differences(seeds: dict[str, list[int]], counts: Callable) -> dict:
+    """{"first - second": {"seeds", group: {"delta", "ci"}}}; counts: (method, seed) -> `bleu_rows`
+    by pair."""
+
+    def rows_of(method: str, pairs: Sequence[str], common: Sequence[int]) -> dict:
+        runs = [counts(method, seed) for seed in common if seed in seeds[method]]
+        return {pair: [run[pair] for run in runs] for pair in pairs}
+
+    found = {}
     for first, second in COMPARED:
         theirs = seeds.get(second, [])
         if theirs and not METHODS[second].seeded:  # its one run meets every seed
@@ -123,21 +202,25 @@ def store(folder: Path, test) -> dict:
         common = [seed for seed in seeds.get(first, []) if seed in theirs]
         if not common:
             continue
-        pairs = list(counts(first, common[0]))
         found[f"{first} - {second}"] = {"seeds": len(common)}
-        for group, chosen in (("taught", taught(pairs)), ("untaught", untaught(pairs))):
-            systems = [{pair: by_seed(method, common, pair) for pair in chosen}
-                       for method in (first, second)]  # fmt: skip
+        for group, pairs in _grouped(counts(first, common[0])).items():
+            systems = [rows_of(method, pairs, common) for method in (first, second)]
             mean = paired_bootstrap(*systems, resamples=RESAMPLES)["mean"]
-            numbers = {"delta": mean["delta"], "ci": mean["ci"]}
-            found[f"{first} - {second}"][group] = json.loads(
-                json.dumps(numbers), parse_float=lambda x: round(float(x), 4)
-            )
-    one = study.runs(KIND)[0]
-    result = {"corpus": one["corpus"], "sentences": one["sentences"], "resamples": RESAMPLES}
-    result["differences"] = found
-    write_text(folder / "analysis" / "transfer.json", json.dumps(result, indent=1) + "\n")
-    return result
+            found[f"{first} - {second}"][group] = {"delta": mean["delta"], "ci": mean["ci"]}
+    return found
+
+
+def _means(seeds: dict[str, list[int]], counts: Callable) -> dict:
+    """{method: {group: [mean, low, high]}} of the methods that are not trained."""
+    found = {}
+    for method, numbers in seeds.items():
+        if not METHODS[method].seeded:
+            rows = counts(method, numbers[0])
+            found[method] = {
+                group: mean_bleu_interval({pair: rows[pair] for pair in pairs}, RESAMPLES)
+                for group, pairs in _grouped(rows).items()
+            }
+    return found
 
 
 def main(arguments: Sequence[str]) -> int:

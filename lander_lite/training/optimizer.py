@@ -27,8 +27,8 @@ def check_optimizer(config: FinetuneConfig) -> None:
         import torchao.optim  # noqa: F401
     except ImportError as error:
         raise ValueError(
-            f"finetune.optimizer = {config.optimizer} needs torchao: pip install "
-            "'lander-lite[low-memory]'"
+            f"finetune.optimizer = {config.optimizer} needs torchao: "
+            'pip install -e ".[low-memory]" in the clone'
         ) from error
 
 

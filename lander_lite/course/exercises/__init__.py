@@ -50,7 +50,10 @@ def exercise(number: str, level: int, minutes: int, own: Any = None) -> Callable
             if answer is None:
                 print(UNANSWERED)
                 return own
-            print(f"Correct: {check(answer, *context)}")
+            try:
+                print(f"Correct: {check(answer, *context)}")
+            except AssertionError as wrong:  # a student reads the message, not the check's code
+                raise wrong.with_traceback(None) from wrong.__cause__
             return answer
 
         checked.exercise = Exercise(number, level, minutes, own)
@@ -74,6 +77,7 @@ def compare(
         cases: (arguments, what to say where only this one shows what is wrong).
         mistakes: {what to say: a function that makes this mistake}.
     """
+    __tracebackhide__ = True  # IPython shows the student's line, where that raises, not these
     for arguments, otherwise in cases:
         try:
             given, right = _call(answer, arguments), _call(own, arguments)
@@ -85,12 +89,13 @@ def compare(
         expect(given is not None, "your function gives None: does it end with `return`?")
         for says, wrong in mistakes.items():
             expect(not same(given, _call(wrong, arguments)), says)
-        shown = ", ".join(map(reprlib.repr, _plain(arguments)))
-        raise AssertionError(f"{otherwise}. For {shown} you gave {reprlib.repr(_plain(given))}")
+        shown = ", ".join(map(_shown, arguments))
+        raise AssertionError(f"{otherwise}. For {shown} you gave {_shown(given)}")
 
 
 def _call(function: Callable, arguments: Sequence) -> Any:
     """Each call gets arguments of its own: an answer may change them."""
+    __tracebackhide__ = True
     return function(*copy.deepcopy(arguments))
 
 
@@ -118,6 +123,13 @@ def _plain(value):
     if hasattr(value, "tolist"):
         value = value.tolist()
     return list(value) if isinstance(value, tuple) else value
+
+
+def _shown(value) -> str:
+    """A value in short: the start of a long list, and four digits of a number."""
+    short = reprlib.Repr()
+    short.repr_float = lambda number, level: f"{number:.4g}"
+    return short.repr(_plain(value))
 
 
 def __getattr__(name: str) -> Callable:

@@ -61,7 +61,7 @@ def check_12_2_jaccard(answer) -> str:
         ),
     }
     cases = [
-        (({(0, 1), (0, 2), (3, 1)}, {(0, 1), (4, 4)}), "one of four neurons is shared"),
+        (({(0, 1), (0, 2), (3, 1)}, {(0, 1), (4, 4)}), "what both have, over what either has"),
         (({1, 2}, {1, 2}), "a set with itself"),
         ((set(), set()), "two empty sets share nothing"),
     ]
