@@ -44,17 +44,14 @@ def verdict_table(tiny: Sequence[Row], real: Sequence[Row]) -> str:
 def pages() -> dict[Path, str]:
     """{page: its text with every block written again}."""
     folder = data_dir() / "results"
-    tiny, real = (
-        scorecard(folder / "tiny-bloom", folder / "tiny-llama"),
-        alone(folder / "gemma-3-270m"),
-    )
-    rows = method_rows(Study(folder / "gemma-3-270m"))
+    gemma = Study(folder / "gemma-3-270m")
+    tiny, real = scorecard(folder / "tiny-bloom", folder / "tiny-llama"), alone(gemma)
     rule = "|:--|" + "--:|" * (len(COLUMNS) - 1)
     readme, results = (page.read_text(encoding="utf-8") for page in (README, RESULTS))
     blocks = {
         "results": results_table(find_results(folder)),
         "claims": verdict_lists(tiny),
-        "gemma": markdown_table(COLUMNS, rows, rule) + "\n",
+        "gemma": markdown_table(COLUMNS, method_rows(gemma), rule) + "\n",
     }
     for name, content in blocks.items():
         results = with_block(results, name, content)
