@@ -154,6 +154,7 @@ KINDS = {  # the most important first: in this order a study runs them
         sentences=150,
         curve=(5,),
         seeds=8,
+        beside=("layers", "random", "lander-none", "lander-block"),
     ),
     "sequence": Kind(
         "five directions, one after another",
@@ -163,6 +164,7 @@ KINDS = {  # the most important first: in this order a study runs them
         after_stages=True,
         grid="grid-sequence",
         seeds=8,
+        beside=("lander-none", "random"),
     ),
     "matrix": Kind(
         "one direction trained, all measured (fig. 3)",
