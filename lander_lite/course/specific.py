@@ -66,7 +66,7 @@ def sweep_pictures(by_epsilon: Mapping, by_scale: Mapping) -> None:
         ax.set_ylabel("BLEU, ten directions")
         ax.set_title(title, fontsize=9)
     for ax in axes[::2]:
-        ax.set_ylim(45, 60)
+        ax.set_ylim(47, 55)
     for ax in axes[:2]:
         ax.set_xlabel("ε")
 
