@@ -134,7 +134,8 @@ class Kind:
         return 3 if method in self.beside else self.seeds
 
 
-FORGETTERS = ("full", "full-kl", "layers", "lora", "random", "lander-none", LANDER)
+CONTROLS = ("random", "lander-none", "layers", "random-layers", "random-layers-above")
+CONTROLS += ("lander-block",)  # of forgetting: lesson 06 shows them, no claim hangs on them
 KINDS = {  # the most important first: in this order a study runs them
     "main": Kind(
         "every method on all directions (Tables 1, 2)",
@@ -147,14 +148,14 @@ KINDS = {  # the most important first: in this order a study runs them
     "forgetting": Kind(
         "two directions trained at three rates, the others and the languages measured along the "
         "way: fronts of gain and loss",
-        ("zero-shot", *FORGETTERS, "lander-block"),
+        ("zero-shot", "full", "full-kl", "lora", LANDER, *CONTROLS),
         stages=lambda config, settings: [config.corpus.pairs[:2]],
         variants=_fronts,
         share=0.5,
         sentences=150,
         curve=(5,),
         seeds=8,
-        beside=("layers", "random", "lander-none", "lander-block"),
+        beside=CONTROLS,
     ),
     "sequence": Kind(
         "five directions, one after another",
