@@ -10,12 +10,13 @@ from pathlib import Path
 from ..config import PACKAGE, data_dir
 from ..io import write_text
 from .evidence import Study
-from .scorecard import Row, alone, scorecard, verdict_lists
+from .scorecard import Row, alone, of_base_models, scorecard, verdict_lists
 from .tables import find_results, markdown_table, results_table
 from .transfer import COLUMNS, method_rows
 
 README = PACKAGE.parent / "README.md"
 RESULTS = PACKAGE.parent / "notebooks" / "RESULTS.md"
+BASE_MODELS = ("tiny-bloom", "tiny-bloom/seed1", "tiny-bloom/seed2", "tiny-llama")
 EIGHT = ("L1", "L3", "L5", "L7", "L11", "L12", "S2", "P3")  # of all claims, for the README
 
 
@@ -41,6 +42,15 @@ def verdict_table(tiny: Sequence[Row], real: Sequence[Row]) -> str:
     return markdown_table(header, rows) + "\n"
 
 
+def base_models_table(studies: Sequence[Study]) -> str:
+    """Markdown: the claims that analyses decide; per base model the verdict and its number."""
+    rows = []
+    for name, found in of_base_models(studies).items():
+        told = [f"{x.verdict}: {x.decides.name} {x.decides.number.strip()}" for x in found]
+        rows.append((name, found[0].claim, *told))
+    return markdown_table(("", "claim", *(study.name for study in studies)), rows) + "\n"
+
+
 def pages() -> dict[Path, str]:
     """{page: its text with every block written again}."""
     folder = data_dir() / "results"
@@ -54,6 +64,7 @@ def pages() -> dict[Path, str]:
     blocks = {
         "results": results_table(find_results(folder)),
         "claims": verdict_lists(tiny),
+        "base-models": base_models_table([Study(folder / name) for name in BASE_MODELS]),
         "gemma": markdown_table(COLUMNS, rows, rule) + "\n",
     }
     for name, content in blocks.items():
