@@ -87,6 +87,15 @@ def test_learning_rates_at_an_end_of_their_grid():
     assert tuning.at_edge([], {}) == []
 
 
+def test_a_random_draw_is_set_against_the_chosen_layers_of_its_seed():
+    def run(method, seed, bleu):
+        content = {"method": method, "seed": seed, "layers": [1, 2], "mean": {"bleu": bleu}}
+        return content | {"base_model": {"n_layers": 3}, "pairs": {}}
+
+    runs = [run("layers", 0, 3.0), run("random-layers-above", 0, 5.0), run("random-layers", 1, 4.0)]
+    assert tuning.draws_table(runs).rows == [["random-layers-above", "0", "1, 2", "5.0", "+2.0"]]
+
+
 def test_rows_are_kept_only_during_a_run(tmp_path, monkeypatch):
     rows = {"zero-shot": ({"mean": {"bleu": 3.0}}, 0, None)}
     monkeypatch.delenv("LANDER_LITE_RUN", raising=False)
