@@ -1,5 +1,5 @@
-"""Lesson 12's pictures of languages; `python -m lander_lite.course.atlas PATH.png` draws it for the
-README."""
+"""Lesson 12's pictures of languages; `python -m lander_lite.course.atlas PATH.png` draws the map
+for the README."""
 
 from __future__ import annotations
 

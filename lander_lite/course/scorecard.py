@@ -44,7 +44,7 @@ def evidence_table(rows: Sequence[Row]) -> Table:
     """Of each claim the paper's numbers, ours and the control's, and a link to its lesson."""
     lines = []
     for row in rows:
-        lesson = Link(f"lesson {row.shown_in.partition('_')[0]}", row.shown_in)
+        lesson = Link(row.lesson, row.shown_in)
         measured = row.measured.replace("**", "")  # Markdown's bold
         lines.append([row.id, row.paper, measured, row.control, lesson])
     return Table(["", "the paper", "we measured", "control", "shown in"], lines)

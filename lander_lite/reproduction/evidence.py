@@ -274,6 +274,11 @@ class Claim:
     rule: str
     function: Callable[[Study, Study | None], Finding]
 
+    @property
+    def lesson(self) -> str:
+        """The lesson that shows it, in words."""
+        return f"lesson {self.shown_in.partition('_')[0]}"
+
 
 def if_measured(make: Callable[[], str]) -> str:
     """What a claim tells beside its verdict, or that it is not measured, and which file is

@@ -16,7 +16,8 @@ from .transfer import COLUMNS, method_rows
 
 README = PACKAGE.parent / "README.md"
 RESULTS = PACKAGE.parent / "notebooks" / "RESULTS.md"
-BASE_MODELS = ("tiny-bloom", "tiny-bloom/seed1", "tiny-bloom/seed2", "tiny-llama")
+STUDIES = ("tiny-bloom", "tiny-llama", "gemma-3-270m")
+STUDIES += ("tiny-bloom/seed1", "tiny-bloom/seed2")  # other base models: analyses alone
 EIGHT = ("L1", "L3", "L5", "L7", "L11", "L12", "S2", "P3")  # of all claims, for the README
 
 
@@ -54,18 +55,15 @@ def base_models_table(studies: Sequence[Study]) -> str:
 def pages() -> dict[Path, str]:
     """{page: its text with every block written again}."""
     folder = data_dir() / "results"
-    tiny, real = (
-        scorecard(folder / "tiny-bloom", folder / "tiny-llama"),
-        alone(folder / "gemma-3-270m"),
-    )
-    rows = method_rows(Study(folder / "gemma-3-270m"))
+    bloom, llama, gemma, *others = (Study(folder / name) for name in STUDIES)
+    tiny, real = scorecard(bloom, llama), alone(gemma)
     rule = "|:--|" + "--:|" * (len(COLUMNS) - 1)
     readme, results = (page.read_text(encoding="utf-8") for page in (README, RESULTS))
     blocks = {
         "results": results_table(find_results(folder)),
         "claims": verdict_lists(tiny),
-        "base-models": base_models_table([Study(folder / name) for name in BASE_MODELS]),
-        "gemma": markdown_table(COLUMNS, rows, rule) + "\n",
+        "base-models": base_models_table([bloom, *others, llama]),
+        "gemma": markdown_table(COLUMNS, method_rows(gemma), rule) + "\n",
     }
     for name, content in blocks.items():
         results = with_block(results, name, content)

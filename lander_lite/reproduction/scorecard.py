@@ -111,9 +111,8 @@ def as_markdown(rows: Sequence[Row]) -> str:
     """The table, without the rules, for a page beside the notebooks."""
     lines = []
     for row in rows:
-        lesson = f"lesson {row.shown_in.split('_')[0]}"
         there = (PACKAGE.parent / "notebooks" / row.shown_in.partition("#")[0]).is_file()
-        link = f"[{lesson}]({row.shown_in})" if there else f"{lesson}, planned"
+        link = f"[{row.lesson}]({row.shown_in})" if there else f"{row.lesson}, planned"
         cells = [row.id, row.claim, row.paper, row.measured, *decision(row.decides), row.control]
         lines.append([*cells, f"**{row.verdict}**", together(row), link])
     return markdown_table(HEADER, lines)

@@ -59,9 +59,14 @@ def taught(pairs) -> list[str]:
     return [pair for pair in pairs if pair not in untaught(pairs)]
 
 
+def grouped(pairs) -> dict[str, list[str]]:
+    """The directions of each of GROUPS."""
+    return {"taught": taught(pairs), "untaught": untaught(pairs)}
+
+
 def of_group(run: dict, group: str) -> float:
-    """Mean BLEU of a run's taught or untaught directions."""
-    return bleu(run, (taught if group == "taught" else untaught)(run["pairs"]))
+    """Mean BLEU of a run's directions of a group."""
+    return bleu(run, grouped(run["pairs"])[group])
 
 
 def of_other_domain(run: dict) -> float:
@@ -112,12 +117,14 @@ def plain_text_difference(study: Study, first: str, second: str) -> tuple[float,
 def method_rows(study: Study) -> list[list[str]]:
     """A row of COLUMNS a method: means over seeds, with half the 95% interval where there are
     three. What was not trained has no seeds: there BLEU has its interval over test sentences."""
-    return [_row(study, method) for method in methods_of(study)]
+    base, means = study.runs(KIND, BASE)[0], study.analysis("transfer").get("means", {})
+    return [
+        _row(method, study.runs(KIND, method), base, means.get(method))
+        for method in methods_of(study)
+    ]
 
 
-def _row(study: Study, method: str) -> list[str]:
-    base, runs = study.runs(KIND, BASE)[0], study.runs(KIND, method)
-    over_sentences = study.analysis("transfer").get("means", {}).get(method)
+def _row(method: str, runs: Sequence[dict], base: dict, over_sentences: dict | None) -> list[str]:
     if over_sentences:
         bleus = [with_interval(*over_sentences[group], ".1f") for group in GROUPS]
     else:
@@ -135,10 +142,8 @@ def _row(study: Study, method: str) -> list[str]:
 
 
 def shown(values: Sequence[float], form: str) -> str:
-    """A mean over seeds, with its interval from three on."""
-    if len(values) > 2:
-        return over_seeds(values, form)
-    return format(fmean(values), form) if values else "–"
+    """`over_seeds`, but of two seeds, whose interval says nothing, the mean alone."""
+    return format(fmean(values), form) if len(values) == 2 else over_seeds(values, form)
 
 
 def wrong_language(run: dict) -> float:
@@ -182,10 +187,6 @@ def store(folder: Path, test) -> dict:
     return rounded
 
 
-def _grouped(pairs) -> dict[str, list[str]]:
-    return {"taught": taught(pairs), "untaught": untaught(pairs)}
-
-
 def _differences(seeds: dict[str, list[int]], counts: Callable) -> dict:
     """{"first - second": {"seeds", group: {"delta", "ci"}}}; counts: (method, seed) -> `bleu_rows`
     by pair."""
@@ -203,7 +204,7 @@ def _differences(seeds: dict[str, list[int]], counts: Callable) -> dict:
         if not common:
             continue
         found[f"{first} - {second}"] = {"seeds": len(common)}
-        for group, pairs in _grouped(counts(first, common[0])).items():
+        for group, pairs in grouped(counts(first, common[0])).items():
             systems = [rows_of(method, pairs, common) for method in (first, second)]
             mean = paired_bootstrap(*systems, resamples=RESAMPLES)["mean"]
             found[f"{first} - {second}"][group] = {"delta": mean["delta"], "ci": mean["ci"]}
@@ -218,7 +219,7 @@ def _means(seeds: dict[str, list[int]], counts: Callable) -> dict:
             rows = counts(method, numbers[0])
             found[method] = {
                 group: mean_bleu_interval({pair: rows[pair] for pair in pairs}, RESAMPLES)
-                for group, pairs in _grouped(rows).items()
+                for group, pairs in grouped(rows).items()
             }
     return found
 
