@@ -169,7 +169,7 @@ KINDS = {  # the most important first: in this order a study runs them
     ),
     "matrix": Kind(
         "one direction trained, all measured (fig. 3)",
-        ("zero-shot", "full", "lora", LANDER, "lander-block", "layers-block"),
+        ("zero-shot", "full", LANDER, "lander-block"),
         stages=lambda config, settings: [[settings["pair"]] if settings else config.corpus.pairs],
         variants=lambda config: _sweep("pair", config.corpus.pairs),
         share=0.5,
@@ -182,6 +182,7 @@ KINDS = {  # the most important first: in this order a study runs them
         share=0.5,
         grid="grid-equal-size",
         seeds=8,
+        beside=EQUAL_SIZE[2:],
     ),
     "k": Kind(
         "LANDeRMT in 1 … all layers, chosen by RA and at random (fig. 10)",
