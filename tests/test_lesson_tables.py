@@ -11,6 +11,7 @@ from lander_lite.blocks import feed_forwards
 from lander_lite.course import routers, specific, tuning
 from lander_lite.probes.tokens import token_means, top_tokens
 from lander_lite.prompts import texts
+from lander_lite.reproduction.evidence import Study
 
 SETS = NeuronSets(
     [1, 2],
@@ -94,6 +95,29 @@ def test_a_random_draw_is_set_against_the_chosen_layers_of_its_seed():
 
     runs = [run("layers", 0, 3.0), run("random-layers-above", 0, 5.0), run("random-layers", 1, 4.0)]
     assert tuning.draws_table(runs).rows == [["random-layers-above", "0", "1, 2", "5.0", "+2.0"]]
+
+
+def test_a_selector_is_set_against_its_own_random_neurons_at_each_budget(tmp_path, monkeypatch):
+    def run(method, share, seed, bleu):
+        settings = {"epsilon": 1 - share, "k": 2}
+        return {"method": method, "seed": seed, "settings": settings, "mean": {"bleu": bleu}}
+
+    level = {"random-specific": 3.0, "random-general": 5.0, "specific-only": 6.0, "top-te": 4.0}
+    level |= {"lape-specific": 3.5, "xie-specific": 2.0}
+    noise = {0: 0.0, 1: 0.2, 2: 0.1}
+    runs = [
+        run(method, share, seed, bleu + 10 * share + noise[seed])
+        for method, bleu in level.items()
+        for share in (0.25, 0.5)
+        for seed in noise
+    ]
+    study = Study(tmp_path)
+    monkeypatch.setitem(study._runs, "equal-size", runs)
+    rows = {row[0]: row[1:] for row in tuning.equal_size_table(study, (0.25, 0.5)).rows}
+    assert rows["specific-only"][:3] == ["random-specific", "8.6", "+3.0 [+3.0, +3.0]"]
+    assert rows["specific-only"][4] == "11.1" and rows["specific-only"][3] == "ahead"
+    assert rows["top-te"][0] == "random-general" and rows["top-te"][2].startswith("-1.0")
+    assert rows["xie-specific"][3] == "behind"
 
 
 def test_rows_are_kept_only_during_a_run(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from ..io import write_text
 from ..reproduction.baselines import drawn_layers
 from ..reproduction.evidence import NotMeasured, Study, bleu, side
 from ..reproduction.forgetting import over_seeds
+from ..reproduction.kinds import BUDGETS
 from ..reproduction.methods import METHODS
 from ..reproduction.paper import TABLE_1, mean
 from .plots import bleu_bars, heatmap, panels
@@ -228,6 +229,29 @@ def draws_table(results: Sequence[dict]) -> Table:
             ahead = f"{bleu(run) - bleu(own):+.1f}"
             rows.append([method, run["seed"], ", ".join(map(str, drawn)), bleu(run), ahead])
     return Table(["control", "seed", "layers drawn", "BLEU", "minus layers"], rows)
+
+
+CONTROL_OF = {  # at equal size: the random neurons that a selector's are held against
+    **dict.fromkeys(("specific-only", "lape-specific", "xie-specific"), "random-specific"),
+    "top-te": "random-general",
+}
+
+
+def equal_size_table(study: Study, budgets: Sequence[float] = BUDGETS) -> Table:
+    """A row a selector of the kind "equal-size": for each budget, a share of all neurons, its BLEU,
+    and minus as many random neurons (interval over matched seeds)."""
+    columns, rows = ["neurons", "held against"], []
+    for share in budgets:
+        columns += [f"BLEU at {share:.0%}", "minus random", ""]
+    for method, control in CONTROL_OF.items():
+        row = [method, control]
+        for share in budgets:
+            budget = {"epsilon": round(1 - share, 6)}
+            bleu_of = study.values("equal-size", method, **budget)
+            found = study.difference("equal-size", method, control, **budget)
+            row += [mean(bleu_of), found.text, said(side(found))]
+        rows.append(row)
+    return Table(columns, rows)
 
 
 def said(words: str) -> str:
