@@ -49,14 +49,14 @@ def test_a_rival_is_compared_after_equal_updates_and_at_equal_gain():
 
 
 def test_fronts_are_drawn_to_the_largest_gain_of_all_seeds():
-    from lander_lite.course.plots import panels
+    from lander_lite.course.plots import looks, panels
 
     runs = [RUNS[0], *(run("full-kl", seed, 10 + seed, 2) for seed in range(3))]
     runs += [run("full-kl", seed, 20, 8) | {"settings": {"step": 1}} for seed in range(3)]
     _, ax = panels()
-    studies.front_lines(ax, runs, ["full-kl", "lora"])
+    studies.front_lines(ax, runs, looks(["full-kl", "lora"], {"full-kl": "black"}))
     (line,) = ax.get_lines()
-    assert line.get_label() == "full-kl + monolingual text"
+    assert line.get_label() == "full-kl" and line.get_color() == "black"
     assert line.get_xdata()[-1] == 20 and line.get_ydata()[-1] == 8
 
 

@@ -15,8 +15,7 @@ from ..reproduction.evidence import Study
 from ..reproduction.kinds import LOW_RESOURCE, low_resource
 from ..reproduction.scorecard import scorecard
 from ..reproduction.statistics import mean_interval
-from ..reproduction.tables import label as label_of
-from .plots import COLOURS, HATCHES, interval_line, looks
+from .plots import HATCHES, interval_line, looks
 from .tables import Table
 
 Points = Mapping[str, Sequence[dict]]  # {method: the point at the end of each seed}
@@ -78,9 +77,9 @@ def difference_table(
     return Table(["minus", *labels.values()], rows)
 
 
-def print_claims(letter: str, first: Study, second: Study | None = None) -> None:
-    """The claims whose id starts with `letter`, judged by the stored studies, in short lines."""
-    for row in scorecard(first, second, [claim for claim in CLAIMS if claim.id[0] == letter]):
+def print_claims(start: str, first: Study, second: Study | None = None) -> None:
+    """The claims whose id starts with `start`, judged by the stored studies, in short lines."""
+    for row in scorecard(first, second, [claim for claim in CLAIMS if claim.id.startswith(start)]):
         print(textwrap.fill(f"{row.id} {row.claim}: {row.verdict.upper()}", 88))
         for part in (row.measured, f"control, {row.control}"):
             print(textwrap.indent(textwrap.fill(part, 84), "    "))
@@ -168,15 +167,21 @@ def control_table(runs: Sequence[dict], changes: Changes, control: str, referenc
     return Table([f"{control} minus {reference}", "equal updates", "equal gain", ""], rows)
 
 
-def front_lines(ax, runs: Sequence[dict], methods: Sequence[str], measure: str = "bleu") -> None:
+def front_lines(
+    ax, runs: Sequence[dict], methods: Mapping[str, Mapping], measure: str = "bleu"
+) -> None:
     """Loss against gain, one front per method over all its rates, mean over seeds; shaded: 95%
-    intervals. measure: one of `forgetting.MEASURES`."""
-    for number, method in enumerate(methods):
+    intervals.
+
+    Args:
+        methods: {method: its colour and marker, as `plots.looks` gives them}. measure: one of
+            `forgetting.MEASURES`.
+    """
+    for method, look in methods.items():
         if found := forgetting.fronts(runs, method, measure):
-            table, colour = forgetting.front_over_seeds(found), COLOURS[number % len(COLOURS)]
-            interval_line(ax, table, label=label_of(method), color=colour, marker="")
+            table = forgetting.front_over_seeds(found)
+            interval_line(ax, table, label=method, markevery=5, **look)
     ax.set(xlabel="BLEU gained, trained directions", ylabel=forgetting.MEASURES[measure])
-    ax.legend(fontsize=8)
 
 
 # ---------------------------------------------------------------- lesson 07
