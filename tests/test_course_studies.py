@@ -92,6 +92,23 @@ def test_a_matrix_is_told_by_its_diagonal_and_the_rest():
     assert only_into == ["paper", "+9.0", "+1.0", "+1.0", "", "2 of 2"]
 
 
+def test_a_run_that_diverged_leaves_the_pairs_of_seeds_as_they_are():
+    def run(method, seed, perplexity):
+        measured = {"perplexity": {"af": perplexity}, "facts": {"af": 0.5}}
+        pairs = dict.fromkeys(("en-af", "af-en"), {"bleu": 1.0})
+        return {"method": method, "seed": seed, "pairs": pairs, **measured}
+
+    harder = {0: 10.0, 1: 20.0, 2: 40.0, 3: 80.0}  # a seed's perplexity, far apart
+    runs = [run("sparse", seed, 0.9 * perplexity) for seed, perplexity in harder.items()]
+    for rival in studies.RIVALS:
+        runs += [run(rival, seed, perplexity) for seed, perplexity in harder.items()]
+    runs[0]["diverged"] = 1
+    points = studies.ends(runs, ["sparse", *studies.RIVALS])
+    assert [*points["sparse"]] == [1, 2, 3] and [*points["full"]] == [0, 1, 2, 3]
+    row = studies.low_resource_verdicts({"tiny": points}).rows[0]
+    assert row[1] == "better", "each seed is a tenth better: of other pairs nothing could be said"
+
+
 def test_sparsities_are_columns():
     points = [
         {"method": method, "settings": {"sparsity": sparsity}, "x": value}

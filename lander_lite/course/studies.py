@@ -18,7 +18,7 @@ from ..reproduction.statistics import mean_interval
 from .plots import HATCHES, interval_line, looks
 from .tables import Table
 
-Points = Mapping[str, Sequence[dict]]  # {method: the point at the end of each seed}
+Points = Mapping[str, Mapping[int, dict]]  # {method: {seed: the point at its end}}
 Numbers = Mapping[int, Mapping[str, float]]  # {seed: {name: a number of that run}}
 FORMS = {  # of the numbers of `forgetting.change` and `forgetting.sequence`
     "gain": "+.1f",
@@ -33,13 +33,15 @@ FORMS = {  # of the numbers of `forgetting.change` and `forgetting.sequence`
 }
 
 
-def ends(runs: Sequence[dict], methods: Sequence[str]) -> dict[str, list[dict]]:
-    """{method: the point at the end of each of its seeds that did not diverge}."""
-    points = {}
-    for method in methods:
-        finished = forgetting.seeds(runs, method).values()
-        points[method] = [forgetting.final_point(run) for run in finished]
-    return points
+def ends(runs: Sequence[dict], methods: Sequence[str]) -> dict[str, dict[int, dict]]:
+    """{method: {seed: the point at its end}}, without runs that diverged."""
+    return {
+        method: {
+            seed: forgetting.final_point(run)
+            for seed, run in forgetting.seeds(runs, method).items()
+        }
+        for method in methods
+    }
 
 
 def seed_table(found: Mapping[str, Sequence[Mapping]], labels: Mapping[str, str]) -> Table:
@@ -213,7 +215,8 @@ def low_resource_text_table(runs: Sequence[dict]) -> Table:
         run = settings[method]
         row = [method, f"{run['trainable']:,}", f"{run['learning_rate']:g}"]
         for measure in measures.values():
-            row.append(forgetting.over_seeds([measure(point) for point in points], ".1f"))
+            values = [measure(point) for point in points.values()]
+            row.append(forgetting.over_seeds(values, ".1f"))
         rows.append(row)
     return Table(["method", "trainable", "rate", *measures], rows)
 
@@ -226,8 +229,9 @@ def low_resource_verdicts(found: Mapping[str, Points]) -> Table:
     for points in found.values():
         for measure, unit in zip(OF_ONE_LANGUAGE.values(), ("nats", "BLEU", "points")):
             for row in rows:
-                pairs = zip(points["sparse"], points[row[0]])
-                values = [measure(mine) - measure(theirs) for mine, theirs in pairs]
+                mine, theirs = points["sparse"], points[row[0]]
+                both = sorted(mine.keys() & theirs.keys())
+                values = [measure(mine[seed]) - measure(theirs[seed]) for seed in both]
                 row.append(forgetting.verdict(values, "better", "worse", unit=unit))
     return Table(["sparse against", *columns], rows)
 
