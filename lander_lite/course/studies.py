@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 
 import numpy as np
 
@@ -44,6 +45,14 @@ def ends(runs: Sequence[dict], methods: Sequence[str]) -> dict[str, dict[int, di
     }
 
 
+def paired(
+    mine: Mapping[int, Mapping], theirs: Mapping[int, Mapping], value: Callable
+) -> list[float]:
+    """The value of mine minus that of theirs, for the seeds that both have."""
+    both = sorted(mine.keys() & theirs.keys())
+    return [value(mine[seed]) - value(theirs[seed]) for seed in both]
+
+
 def seed_table(found: Mapping[str, Sequence[Mapping]], labels: Mapping[str, str]) -> Table:
     """Numbers of each method, mean over seeds, ± half the 95% interval.
 
@@ -70,7 +79,7 @@ def difference_table(
     for rival, theirs in rivals.items():
         row = [rival]
         for name in labels:
-            values = [ours[seed][name] - theirs[seed][name] for seed in ours if seed in theirs]
+            values = paired(ours, theirs, itemgetter(name))
             unit = forgetting.UNIT_OF.get(name, "BLEU")
             said = forgetting.verdict(values, "clear", "clear", "", unit)
             number = forgetting.over_seeds(values, f"+{FORMS[name].lstrip('+')}")
@@ -117,8 +126,7 @@ def differences(
     runs: Sequence[dict], changes: Changes, method: str, reference: str, measure: str
 ) -> tuple[list[float], list[float]]:
     """A method's loss minus the reference's, over seeds: after equal updates, and at equal gain."""
-    both = sorted(changes[method].keys() & changes[reference].keys())
-    updates = [changes[method][seed][measure] - changes[reference][seed][measure] for seed in both]
+    updates = paired(changes[method], changes[reference], itemgetter(measure))
     if measure == "gain":
         return updates, []
     equal = forgetting.equal_gain(runs, method, reference, measure)
@@ -229,9 +237,7 @@ def low_resource_verdicts(found: Mapping[str, Points]) -> Table:
     for points in found.values():
         for measure, unit in zip(OF_ONE_LANGUAGE.values(), ("nats", "BLEU", "points")):
             for row in rows:
-                mine, theirs = points["sparse"], points[row[0]]
-                both = sorted(mine.keys() & theirs.keys())
-                values = [measure(mine[seed]) - measure(theirs[seed]) for seed in both]
+                values = paired(points["sparse"], points[row[0]], measure)
                 row.append(forgetting.verdict(values, "better", "worse", unit=unit))
     return Table(["sparse against", *columns], rows)
 

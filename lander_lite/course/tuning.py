@@ -17,7 +17,7 @@ from ..io import write_text
 from ..reproduction.baselines import drawn_layers
 from ..reproduction.evidence import NotMeasured, Study, bleu, side
 from ..reproduction.forgetting import over_seeds
-from ..reproduction.kinds import BUDGETS
+from ..reproduction.kinds import BUDGETS, epsilon_of
 from ..reproduction.methods import METHODS
 from ..reproduction.paper import TABLE_1, mean
 from .plots import bleu_bars, heatmap, panels
@@ -246,9 +246,9 @@ def equal_size_table(study: Study, budgets: Sequence[float] = BUDGETS) -> Table:
     for method, control in CONTROL_OF.items():
         row = [method, control]
         for share in budgets:
-            budget = {"epsilon": round(1 - share, 6)}
-            bleu_of = study.values("equal-size", method, **budget)
-            found = study.difference("equal-size", method, control, **budget)
+            epsilon = epsilon_of(share)
+            bleu_of = study.values("equal-size", method, epsilon=epsilon)
+            found = study.difference("equal-size", method, control, epsilon=epsilon)
             row += [mean(bleu_of), found.text, said(side(found))]
         rows.append(row)
     return Table(columns, rows)

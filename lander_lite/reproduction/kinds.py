@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..config import LanderConfig, parse_pair
-from .methods import BLOCK, EQUAL_SIZE, PRUNED, TUNED
+from .methods import BLOCK, EQUAL_SIZE, PRUNED, SELECTORS, TUNED
 
 # half-decade steps, as many for every method; Method.scale moves them
 GRID = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -72,9 +72,14 @@ def _numbers_of_layers(config: LanderConfig) -> list[dict]:
     return [{"settings": (("k", k), ("where", where))} for k, where in places]
 
 
+def epsilon_of(budget: float) -> float:
+    """The ε whose specific neurons are this share of all."""
+    return round(1 - budget, 6)
+
+
 def _budgets(config: LanderConfig) -> list[dict]:
     k = _n_layers(config)
-    return [{"settings": (("epsilon", round(1 - x, 6)), ("k", k))} for x in BUDGETS]
+    return [{"settings": (("epsilon", epsilon_of(x)), ("k", k))} for x in BUDGETS]
 
 
 def _fronts(config: LanderConfig) -> list[dict]:
@@ -182,7 +187,7 @@ KINDS = {  # the most important first: in this order a study runs them
         share=0.5,
         grid="grid-equal-size",
         seeds=8,
-        beside=EQUAL_SIZE[2:],
+        beside=SELECTORS,
     ),
     "k": Kind(
         "LANDeRMT in 1 … all layers, chosen by RA and at random (fig. 10)",

@@ -16,8 +16,8 @@ from ..forgetting import (
     sequence,
 )
 from ..kinds import LANDER
-from ..methods import BLOCK
 
+WHOLE_BLOCK = "lander-block"
 FORGETTERS = ("full", "lora", "full-kl")
 WAYS = ("at equal updates", "at equal gain", "in sequence")
 
@@ -47,7 +47,8 @@ def _helps_others(study, second):
         f"{moved}; {share:.0%} of the cells gain; into English alone, as in Fig. 3, "
         f"{change('', ours, 'into English').text}, minus full tuning {apart.text}",
         [moved.part("the other directions gain")],
-        f"full tuning {told(theirs)}; {BLOCK[0]} {if_measured(lambda: told(complete(BLOCK[0])))}",
+        f"full tuning {told(theirs)}; {WHOLE_BLOCK} "
+        f"{if_measured(lambda: told(complete(WHOLE_BLOCK)))}",
     )
 
 
