@@ -202,7 +202,7 @@ def train_tokenizer(
 
 
 # ------------------------------------------------------------------------------------------ packing
-def packed(tokenizer, n_tokens: int, length: int, seed: int) -> torch.Tensor:
+def packed(tokenizer, n_tokens: int, length: int, seed: int = 0) -> torch.Tensor:
     """Documents end to end, cut into rows of `length`: int16 tensor (2, rows, length) of input ids
     and labels (-100 on prompts)."""
     ids, labels, stream, eos = [], [], iter(Documents(seed)), tokenizer.eos_token_id
