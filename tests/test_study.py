@@ -515,6 +515,11 @@ def test_a_whole_block_trains_the_pairs_neurons_of_its_attention_and_leaves_the_
     still = trained_units(lander)
     finetune(lander, lab.tokenizer, lab.train, ["en-de"], settings)
     after = trained_units(lander)  # Chinese neurons are left alone, by the optimiser too
+    chinese = (
+        p.numel() for name, p in lander.named_parameters() if ":zh" in name or ".zh:" in name
+    )
+    assert count_trainable(lander, ["en-de"]) == count_trainable(lander) - sum(chinese)
+    assert count_trainable(lander, ["en-de", "zh-en"]) == count_trainable(lander)
     assert {name for name in after if not torch.equal(after[name], still[name])} == {
         name for name in after if not name.endswith(":zh")
     }
