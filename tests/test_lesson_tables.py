@@ -111,13 +111,22 @@ def test_a_selector_is_set_against_its_own_random_neurons_at_each_budget(tmp_pat
         for share in (0.25, 0.5)
         for seed in noise
     ]
+    runs.append({"method": "zero-shot", "seed": 0, "settings": {}, "mean": {"bleu": 9.0}})
     study = Study(tmp_path)
     monkeypatch.setitem(study._runs, "equal-size", runs)
-    rows = {row[0]: row[1:] for row in tuning.equal_size_table(study, (0.25, 0.5)).rows}
-    assert rows["specific-only"][:3] == ["random-specific", "8.6", "+3.0 [+3.0, +3.0]"]
-    assert rows["specific-only"][4] == "11.1" and rows["specific-only"][3] == "ahead"
-    assert rows["top-te"][0] == "random-general" and rows["top-te"][2].startswith("-1.0")
-    assert rows["xie-specific"][3] == "behind"
+    rows = {tuple(row[:2]): row[2:] for row in tuning.equal_size_table(study, (0.25, 0.5)).rows}
+    chosen = rows["specific-only", "random-specific"]
+    assert chosen[:3] == ["8.6", "+3.0 [+3.0, +3.0]", "ahead"] and chosen[3] == "11.1"
+    assert rows["top-te", "random-general"][1].startswith("-1.0")
+    assert rows["xie-specific", "random-specific"][2] == "behind"
+    untuned = rows["specific-only", "zero-shot"]
+    assert untuned[1].startswith("-0.4") and untuned[4].startswith("+2.1")
+    assert rows["random-general", "random-specific"][1].startswith("+2.0")
+
+
+def test_a_model_without_runs_of_equal_size_has_an_empty_table(tmp_path):
+    for row in tuning.equal_size_table(Study(tmp_path)).rows:
+        assert row[3] == row[6] == "not measured"
 
 
 def test_rows_are_kept_only_during_a_run(tmp_path, monkeypatch):

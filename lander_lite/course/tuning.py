@@ -231,25 +231,32 @@ def draws_table(results: Sequence[dict]) -> Table:
     return Table(["control", "seed", "layers drawn", "BLEU", "minus layers"], rows)
 
 
-CONTROL_OF = {  # at equal size: the random neurons that a selector's are held against
-    **dict.fromkeys(("specific-only", "lape-specific", "xie-specific"), "random-specific"),
-    "top-te": "random-general",
-}
+HELD_AGAINST = (  # at equal size: a selector and its random neurons; then what tuning is worth
+    *((name, "random-specific") for name in ("specific-only", "lape-specific", "xie-specific")),
+    ("top-te", "random-general"),
+    ("specific-only", "zero-shot"),
+    ("random-specific", "zero-shot"),
+    ("random-general", "random-specific"),
+)
 
 
 def equal_size_table(study: Study, budgets: Sequence[float] = BUDGETS) -> Table:
-    """A row a selector of the kind "equal-size": for each budget, a share of all neurons, its BLEU,
-    and minus as many random neurons (interval over matched seeds)."""
+    """Pairs of methods of the kind "equal-size": for each budget, a share of all neurons, the BLEU
+    of the first, and its difference to the second (interval over matched seeds)."""
     columns, rows = ["neurons", "held against"], []
     for share in budgets:
-        columns += [f"BLEU at {share:.0%}", "minus random", ""]
-    for method, control in CONTROL_OF.items():
-        row = [method, control]
+        columns += [f"BLEU at {share:.0%}", "minus it", ""]
+    for method, other in HELD_AGAINST:
+        row = [method, other]
         for share in budgets:
-            epsilon = epsilon_of(share)
-            bleu_of = study.values("equal-size", method, epsilon=epsilon)
-            found = study.difference("equal-size", method, control, epsilon=epsilon)
-            row += [mean(bleu_of), found.text, said(side(found))]
+            settings = {"epsilon": epsilon_of(share)}
+            try:
+                found = study.difference("equal-size", method, other, **settings)
+            except NotMeasured:
+                row += [None, "not measured", None]
+                continue
+            own = mean(study.values("equal-size", method, **settings))
+            row += [own, found.text, said(side(found))]
         rows.append(row)
     return Table(columns, rows)
 
