@@ -49,14 +49,14 @@ def test_a_rival_is_compared_after_equal_updates_and_at_equal_gain():
 
 
 def test_fronts_are_drawn_to_the_largest_gain_of_all_seeds():
-    from lander_lite.course.plots import panels
+    from lander_lite.course.plots import looks, panels
 
     runs = [RUNS[0], *(run("full-kl", seed, 10 + seed, 2) for seed in range(3))]
     runs += [run("full-kl", seed, 20, 8) | {"settings": {"step": 1}} for seed in range(3)]
     _, ax = panels()
-    studies.front_lines(ax, runs, ["full-kl", "lora"])
+    studies.front_lines(ax, runs, looks(["full-kl", "lora"], {"full-kl": "black"}))
     (line,) = ax.get_lines()
-    assert line.get_label() == "full-kl + monolingual text"
+    assert line.get_label() == "full-kl" and line.get_color() == "black"
     assert line.get_xdata()[-1] == 20 and line.get_ydata()[-1] == 8
 
 
@@ -90,6 +90,23 @@ def test_a_matrix_is_told_by_its_diagonal_and_the_rest():
     assert studies.complete(gap).shape == (1, 3, 3)
     only_into = studies.transfer_table({"paper": matrix[:, :2, :2]}, pairs[:2]).rows[0]
     assert only_into == ["paper", "+9.0", "+1.0", "+1.0", "", "2 of 2"]
+
+
+def test_a_run_that_diverged_leaves_the_pairs_of_seeds_as_they_are():
+    def run(method, seed, perplexity):
+        measured = {"perplexity": {"af": perplexity}, "facts": {"af": 0.5}}
+        pairs = dict.fromkeys(("en-af", "af-en"), {"bleu": 1.0})
+        return {"method": method, "seed": seed, "pairs": pairs, **measured}
+
+    harder = {0: 10.0, 1: 20.0, 2: 40.0, 3: 80.0}  # a seed's perplexity, far apart
+    runs = [run("sparse", seed, 0.9 * perplexity) for seed, perplexity in harder.items()]
+    for rival in studies.RIVALS:
+        runs += [run(rival, seed, perplexity) for seed, perplexity in harder.items()]
+    runs[0]["diverged"] = 1
+    points = studies.ends(runs, ["sparse", *studies.RIVALS])
+    assert [*points["sparse"]] == [1, 2, 3] and [*points["full"]] == [0, 1, 2, 3]
+    row = studies.low_resource_verdicts({"tiny": points}).rows[0]
+    assert row[1] == "better", "each seed is a tenth better: of other pairs nothing could be said"
 
 
 def test_sparsities_are_columns():

@@ -11,6 +11,7 @@ from lander_lite.blocks import feed_forwards
 from lander_lite.course import routers, specific, tuning
 from lander_lite.probes.tokens import token_means, top_tokens
 from lander_lite.prompts import texts
+from lander_lite.reproduction.evidence import Study
 
 SETS = NeuronSets(
     [1, 2],
@@ -85,6 +86,47 @@ def test_learning_rates_at_an_end_of_their_grid():
     table = {"full": {"learning_rate": 0.01}, "lora": {"learning_rate": 0.1}}
     assert tuning.at_edge([run("full"), run("lora")], table) == ["lora"]
     assert tuning.at_edge([], {}) == []
+
+
+def test_a_random_draw_is_set_against_the_chosen_layers_of_its_seed():
+    def run(method, seed, bleu):
+        content = {"method": method, "seed": seed, "layers": [1, 2], "mean": {"bleu": bleu}}
+        return content | {"base_model": {"n_layers": 3}, "pairs": {}}
+
+    runs = [run("layers", 0, 3.0), run("random-layers-above", 0, 5.0), run("random-layers", 1, 4.0)]
+    assert tuning.draws_table(runs).rows == [["random-layers-above", "0", "1, 2", "5.0", "+2.0"]]
+
+
+def test_a_selector_is_set_against_its_own_random_neurons_at_each_budget(tmp_path, monkeypatch):
+    def run(method, share, seed, bleu):
+        settings = {"epsilon": 1 - share, "k": 2}
+        return {"method": method, "seed": seed, "settings": settings, "mean": {"bleu": bleu}}
+
+    level = {"random-specific": 3.0, "random-general": 5.0, "specific-only": 6.0, "top-te": 4.0}
+    level |= {"lape-specific": 3.5, "xie-specific": 2.0}
+    noise = {0: 0.0, 1: 0.2, 2: 0.1}
+    runs = [
+        run(method, share, seed, bleu + 10 * share + noise[seed])
+        for method, bleu in level.items()
+        for share in (0.25, 0.5)
+        for seed in noise
+    ]
+    runs.append({"method": "zero-shot", "seed": 0, "settings": {}, "mean": {"bleu": 9.0}})
+    study = Study(tmp_path)
+    monkeypatch.setitem(study._runs, "equal-size", runs)
+    rows = {tuple(row[:2]): row[2:] for row in tuning.equal_size_table(study, (0.25, 0.5)).rows}
+    chosen = rows["specific-only", "random-specific"]
+    assert chosen[:3] == ["8.6", "+3.0 [+3.0, +3.0]", "ahead"] and chosen[3] == "11.1"
+    assert rows["top-te", "random-general"][1].startswith("-1.0")
+    assert rows["xie-specific", "random-specific"][2] == "behind"
+    untuned = rows["specific-only", "zero-shot"]
+    assert untuned[1].startswith("-0.4") and untuned[4].startswith("+2.1")
+    assert rows["random-general", "random-specific"][1].startswith("+2.0")
+
+
+def test_a_model_without_runs_of_equal_size_has_an_empty_table(tmp_path):
+    for row in tuning.equal_size_table(Study(tmp_path)).rows:
+        assert row[3] == row[6] == "not measured"
 
 
 def test_rows_are_kept_only_during_a_run(tmp_path, monkeypatch):

@@ -73,7 +73,8 @@ def test_the_sparse_run_trains_the_languages_neurons_alone(config, tmp_path, mon
     monkeypatch.setitem(
         LAB, "evaluate", lambda model, *a, **k: seen.append(state(model)) or real(model, *a, **k)
     )
-    go(config, tmp_path, ["sparse"], kinds=["sparse"], grid=[0.01])
+    (result,) = go(config, tmp_path, ["sparse"], kinds=["sparse"], grid=[0.01])
+    assert result["trainable"] == sum(map(len, SPARSE["de"].values())) * (2 * 32 + 1)
     base, after = state(Lab(config, tmp_path).base), seen[-1]
     assert set(base) == set(after)  # merged: a plain model
     changed = [name for name in base if not torch.equal(base[name], after[name])]

@@ -532,6 +532,7 @@ def analysis(folder, name, content):
     (folder / "analysis" / f"{name}.json").write_text(json.dumps(content))
 
 
+WORSE = next((path, value) for id, _, path, value in BREAKS if id == "L3")
 GATED = {"lander-learned": 0.1, LANDER: 0.2, "lander-literal": 0.3, "lander-none": 0.3}
 
 
@@ -554,7 +555,17 @@ def test_a_gate_that_only_beats_the_constant_one_is_not_enough(study, tmp_path):
     assert judge("L9", study()).measured.endswith("**Cannot tell:** better than no router")
 
 
-# ---------------------------------------------------------------- the exercise
+def test_base_models_may_vary_where_analyses_alone_decide(study, tmp_path):
+    for folder in (tmp_path, tmp_path / "seed1"):
+        main(folder, GATED)  # with runs L9 can be judged too, and is none of these claims
+        for name in ("ablation", "gates"):
+            analysis(folder, name, ANALYSES[name])
+    worse = changed(ANALYSES["ablation"], *WORSE)
+    analysis(tmp_path / "seed1", "ablation", worse)
+    found = scorecard.of_base_models([study(), Study(tmp_path / "seed1")])
+    verdicts = {name: [one.verdict for one in rows] for name, rows in found.items()}
+    assert verdicts["L3"] == [REPRODUCED, CANNOT_TELL]
+    assert "L9" not in verdicts and "L1" not in verdicts
 
 
 # ---------------------------------------------------------------- the table

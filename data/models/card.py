@@ -27,11 +27,11 @@ from lander_lite.layers import detect_layers
 from lander_lite.model import load_model
 from lander_lite.neurons import categorize
 from lander_lite.reproduction import baselines
+from lander_lite.reproduction.kinds import GRID
 from lander_lite.training.loop import finetune
 from lander_lite.tuner.model import LanderTuningConfig, get_lander_model
 
 HERE = Path(__file__).resolve().parent
-RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 TRIED = HERE / "TRIED.md"  # what was tried on the way, the same text in both cards
 
 
@@ -68,11 +68,11 @@ def measure(name: str, sentences: int) -> dict:
     sets = categorize(score_awareness(base, tokenizer, train, languages, layers, progress=False))
     zero = bleu(base)
     print("zero-shot", zero, f"{mean(zero):.2f}", flush=True)
-    full = {rate: tuned(baselines.full(copy.deepcopy(base)), rate) for rate in RATES}
+    full = {rate: tuned(baselines.full(copy.deepcopy(base)), rate) for rate in GRID}
     best = max(full, key=lambda rate: mean(full[rate]))
     selective = {
         rate: tuned(get_lander_model(copy.deepcopy(base), LanderTuningConfig(sets, "none")), rate)
-        for rate in RATES
+        for rate in GRID
     }
     own = max(selective, key=lambda rate: mean(selective[rate]))
     alone = ["en-de", "de-en"]
@@ -155,7 +155,7 @@ Made by `python data/models/pretrain.py {name} --steps {training["steps"]}`.
 
 BLEU on the first {m["sentences"]} rows of valid (sacreBLEU; `zh` tokeniser into Chinese, 13a otherwise). Full tuning and selective
 tuning (layers {", ".join(map(str, m["layers"]))}; general + specific neurons, no routing) had the lessons' budget and their best learning
-rate of {", ".join(f"{r:g}" for r in RATES)}: {m["full_rate"]:g} and {m["selective_rate"]:g}. The last column is full tuning
+rate of {", ".join(f"{r:g}" for r in GRID)}: {m["full_rate"]:g} and {m["selective_rate"]:g}. The last column is full tuning
 on en-de and de-en alone.
 
 | direction | zero-shot | full | selective | only en-de, de-en |

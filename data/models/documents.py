@@ -16,7 +16,8 @@ from lander_lite.prompts import prompt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tiny_babel"))
 from build import facts, parallel  # noqa: E402
-from grammar import FORMS, LANGUAGES, NP, Sampler, lexicon, linearizers  # noqa: E402
+from grammar import FORMS, LANGUAGES, NP, lexicon, linearizers, translations  # noqa: E402
+from sampler import Sampler  # noqa: E402
 
 EOS = "</s>"
 CORE = ("de", "it", "fr", "ar", "zh")  # paired with English; Afrikaans is seen a twentieth as often
@@ -40,8 +41,7 @@ class Documents:
 
     Whole-sentence translation is drawn from `Sampler.simple()` alone: negation, questions, future,
     modals, because, relatives, coordination, numerals, possessives and existentials occur in
-    monolingual text only. No sentence of valid and test occurs in monolingual text, and none of
-    their translation pairs (known by the English side) in translations."""
+    monolingual text only. No sentence of valid and test, in any language, occurs in either."""
 
     def __init__(self, seed: int):
         self.rng, self.lex, self.sampler = random.Random(seed), lexicon(), Sampler(seed)
@@ -71,7 +71,11 @@ class Documents:
     def noun_phrase(self) -> NP:
         head = self.rng.choice(list(self.lex.noun_class))
         mass = head in self.lex.mass
-        adjective = self.sampler.adjective(head) if self.rng.random() < 0.7 and not mass else None
+        adjective = (
+            self.rng.choice(self.sampler.adjectives(head))
+            if self.rng.random() < 0.7 and not mass
+            else None
+        )
         return NP(
             head,
             "sg" if mass or self.rng.random() < 0.65 else "pl",
@@ -82,7 +86,7 @@ class Documents:
     def simple_tree(self):
         while True:
             tree = self.sampler.simple()
-            if self.say["en"].sentence(tree) not in self.held_out:
+            if self.held_out.isdisjoint(translations(tree).values()):
                 return tree
 
     def simple(self):
@@ -146,8 +150,8 @@ def train_tokenizer(
     vocab_size: int, seed: int = 0, sentences: int = 12000
 ) -> PreTrainedTokenizerFast:
     """Byte-level BPE in which most word forms are one token. Chinese is learned from its
-    dictionary, not from its sentences: written without spaces, a whole clause would become a
-    token."""
+    dictionary and from the single characters of its sentences: written without spaces, a whole
+    clause would become a token."""
     tokenizer = Tokenizer(models.BPE())
     # a word has one form, at the start of a text and inside it
     tokenizer.normalizer = normalizers.Sequence(
@@ -161,9 +165,12 @@ def train_tokenizer(
     )
     tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
     sampler, lex, say, texts = Sampler(seed), lexicon(), linearizers(), []
+    characters = set()
     for i in range(sentences):
         tree = sampler.full() if i % 3 else sampler.simple()
         texts += [say[code].sentence(tree) for code in LANGUAGES if code != "zh"]
+        characters |= {*say["zh"].sentence(tree)}
+    texts += [*sorted(characters)] * 400 + ["我，我。我？"] * 2000
     for concept, category in lex.category.items():
         for form in FORMS.get(category, ("",)):
             for code, lin in say.items():
@@ -174,7 +181,6 @@ def train_tokenizer(
         if fact["lang"] != "zh"
         for _ in range(3)
     ]
-    texts += ["我，我。我？"] * 2000
     texts += [f"English:\n{name}:" for name in map(language_name, LANGUAGES) for _ in range(1000)]
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -196,7 +202,7 @@ def train_tokenizer(
 
 
 # ------------------------------------------------------------------------------------------ packing
-def packed(tokenizer, n_tokens: int, length: int, seed: int) -> torch.Tensor:
+def packed(tokenizer, n_tokens: int, length: int, seed: int = 0) -> torch.Tensor:
     """Documents end to end, cut into rows of `length`: int16 tensor (2, rows, length) of input ids
     and labels (-100 on prompts)."""
     ids, labels, stream, eos = [], [], iter(Documents(seed)), tokenizer.eos_token_id

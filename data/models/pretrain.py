@@ -34,6 +34,9 @@ CONFIGS = {
         tie_word_embeddings=True,
         **ids,
     ),
+    "crowded": lambda **ids: BloomConfig(  # for crowded.py alone
+        hidden_size=48, n_layer=4, n_head=4, tie_word_embeddings=True, **ids
+    ),
 }
 
 
@@ -59,7 +62,7 @@ def share_left(progress: float, warmup: float = 0.02, decay: float = 0.25) -> fl
 
 def pretrain(args) -> dict:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    work = args.work_dir / args.name
+    work = args.work_dir / f"{args.name}-seed{args.seed}"
     work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     if not (args.tokenizer / "tokenizer.json").exists():
@@ -68,7 +71,7 @@ def pretrain(args) -> dict:
     data_file = args.work_dir / f"packed-{args.data_tokens}-{LENGTH}.pt"
     if not data_file.exists():
         print("packing documents …", flush=True)
-        save_checkpoint(data_file, data=packed(tokenizer, args.data_tokens, LENGTH, args.seed))
+        save_checkpoint(data_file, data=packed(tokenizer, args.data_tokens, LENGTH))
     ids, labels = torch.load(data_file, weights_only=True)["data"]
     model = new_model(args.name, tokenizer).to(device)
     optimizer = torch.optim.AdamW(
@@ -173,7 +176,9 @@ if __name__ == "__main__":
     parser.add_argument("--batch-tokens", type=int, default=1024)
     parser.add_argument("--data-tokens", type=int, default=12_000_000)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the weights and the order of the documents"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
         "--work-dir",

@@ -4,7 +4,8 @@ bytes every time.
 train/valid/test.jsonl  {"translation": {language: text}, "constructions": [...]}   multi-parallel, WMT schema
 mono.jsonl              {"lang", "text"}                                             per language; af has a twentieth of the others
 facts.jsonl             {"lang", "fact", "relation", "prompt", "answer"}             cloze knowledge
-No sentence of any language stands in two of the splits, nor in mono.
+No sentence of any language stands in two of the splits, nor in mono; no row of valid or test differs
+from a row of train by one content word; no parallel sentence could be of another tense.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import json
 import os
 import random
 import sys
+from dataclasses import astuple, fields, is_dataclass, replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
-from grammar import LANGUAGES, Sampler, lexicon, linearizers, translations  # noqa: E402
+from grammar import LANGUAGES, Sentence, lexicon, linearizers, translations  # noqa: E402
+from sampler import Sampler  # noqa: E402
 
 SPLITS = {
     "test": 500,
@@ -32,17 +35,63 @@ MONO, MONO_AF = 4000, 200
 SEED = 20240
 
 
+# the fields of a tree that hold a content word, or could (a missing adjective counts as one), and
+# what goes with the word: its inflection and article
+CONTENT = {f: (f,) for f in ("noun", "place")}
+CONTENT |= {f: ("modal", "time") for f in ("modal", "time")}  # "must smile", "often smile"
+BEFORE = ("adjective", "numeral", "possessor")  # what stands before a noun
+CONTENT |= {f: (*BEFORE, "number", "definite") for f in BEFORE}
+CONTENT |= {"head": ("head", "number", "definite")}
+CONTENT |= {"verb": ("verb", "tense")}
+
+
+def variants(node, changes: dict[str, list[dict]]):
+    """Copies of a tree with one of its parts changed: `changes` names a field that the part has and
+    what may be replaced there."""
+    for f in fields(node):
+        value = getattr(node, f.name)
+        if is_dataclass(value):
+            for changed in variants(value, changes):
+                yield replace(node, **{f.name: changed})
+        for change in changes.get(f.name, ()):
+            yield replace(node, **{k: v for k, v in change.items() if hasattr(node, k)})
+
+
+def neighbours(tree: Sentence) -> set[tuple]:
+    """The tree with each of its content words blotted out: two trees that share one of these differ
+    by one content word at most."""
+    blots = {f: [dict.fromkeys(blotted, "*")] for f, blotted in CONTENT.items()}
+    return {astuple(v)[:-1] for v in variants(tree, blots)}  # the last field is the tags
+
+
+def clear(tree: Sentence, texts: dict[str, str]) -> bool:
+    """True where every language but Chinese, which has no tenses, says another tense otherwise:
+    "they cut the bread" could be past."""
+    present_or_past = {"tense": [{"tense": "present"}, {"tense": "past"}]}
+    modal = any(c and c.modal for c in (tree.clause, tree.second))  # can and must have one tense
+    others = [v for v in variants(tree, present_or_past) if v != tree and not modal]
+    said = [translations(v) for v in others]
+    return not any(texts[code] == o[code] for o in said for code in texts if code != "zh")
+
+
 def parallel(seen: set[str]) -> dict[str, list[dict]]:
     """The three splits; adds every text to `seen`."""
     sampler, rng, splits = Sampler(SEED), random.Random(SEED), {}
+    near = set()  # the neighbours of what is held out
     for split, size in SPLITS.items():
         rows = splits[split] = []
         while len(rows) < size:
             tree = sampler.simple() if rng.random() < SIMPLE_SHARE else sampler.full()
             texts = translations(tree)
-            if seen.isdisjoint(texts.values()):
-                seen.update(texts.values())
-                rows.append({"translation": texts, "constructions": list(tree.constructions)})
+            if not (seen.isdisjoint(texts.values()) and clear(tree, texts)):
+                continue
+            around = neighbours(tree)
+            if split == "train" and not near.isdisjoint(around):
+                continue
+            if split != "train":
+                near |= around
+            seen.update(texts.values())
+            rows.append({"translation": texts, "constructions": list(tree.constructions)})
     return splits
 
 

@@ -4,6 +4,7 @@ its two markers."""
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -81,6 +82,25 @@ def example(parallel: list[dict], tag: str, used: list[dict]) -> dict:
     return min(
         (row for row in parallel if tag in row["constructions"] and row not in used),
         key=lambda row: (len(row["constructions"]), abs(len(row["translation"]["en"]) - 32)),
+    )
+
+
+def words_away(held_out: list[str], train: list[str]) -> Counter:
+    """How many sentences of `held_out` are 1, 2 or more words (replaced, left out or put in) from the
+    nearest of `train`: two texts that are n words apart leave the same when n words of each go."""
+
+    def without(text: str, n: int) -> set[tuple]:
+        words = text[:-1].lower().split()
+        return {
+            tuple(w for i, w in enumerate(words) if i not in gone)
+            for k in range(n + 1)
+            for gone in itertools.combinations(range(len(words)), k)
+        }
+
+    left = {n: set().union(*(without(text, n) for text in train)) for n in (1, 2)}
+    return Counter(
+        next((n for n in (1, 2) if not left[n].isdisjoint(without(text, n))), 3)
+        for text in held_out
     )
 
 
@@ -170,6 +190,20 @@ def block() -> str:
         "A row has several tags. *Held back* means: the base models have read such sentences in "
         "each language, but have never seen one "
         "translated.",
+    ]
+    english = {split: [row["translation"]["en"] for row in parallel[split]] for split in SPLITS}
+    away = {split: words_away(english[split], english["train"]) for split in ("valid", "test")}
+    parts += [
+        "### How far valid and test are from train",
+        table(
+            ["English words from the nearest row of train", *away],
+            [
+                [label, *(counts[n] for counts in away.values())]
+                for n, label in ((1, "1"), (2, "2"), (3, "3 or more"))
+            ],
+        ),
+        "Words that are replaced, left out or put in, of any kind: a row that is one word away has "
+        "another article, number, tense or owner, never another content word.",
     ]
     lex = lexicon()
     concepts = Counter(lex.category.values())

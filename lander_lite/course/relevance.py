@@ -14,6 +14,7 @@ from ..hooks import evaluation_mode
 from ..layers import LayerScores
 from ..prompts import parse_pair
 from ..reproduction.analyses.shared import rank_correlations
+from ..reproduction.results import bleu
 from .plots import heatmap, interval_line, layer_bars, panels
 from .tables import Table
 
@@ -147,18 +148,40 @@ def stored_picture(by_where: Mapping[str, Mapping]) -> None:
     interval_line(ax, by_where["selected"], color="C1", label="k blocks with the largest D")
     style = {"color": "black", "linestyle": "--", "label": "k random blocks"}
     interval_line(ax, by_where["random"], **style)
-    ax.set(xlabel="k, number of trained blocks", ylabel="BLEU, ten directions", ylim=(20, 60))
+    ax.set(xlabel="k, number of trained blocks", ylabel="BLEU, ten directions", ylim=(20, 70))
     ax.set_title("LANDeRMT after 300 updates, three seeds")
     ax.legend(fontsize=8)
 
 
 def stored_table(by_where: Mapping[str, Mapping], runs: Iterable[dict]) -> Table:
-    """A row a k: BLEU of the blocks chosen by D and of random ones, and what the draws were."""
+    """A row a k: the blocks chosen by D and their BLEU, BLEU of random ones, and the draws."""
     runs, rows = list(runs), []
     for k, row in by_where["selected"].items():
-        drawn = [r["layers"] for r in runs if r["settings"] == {"k": k, "where": "random"}]
-        draws = "; ".join(", ".join(map(str, blocks)) for blocks in drawn)
+        mine, drawn = (
+            [run for run in runs if run["settings"] == {"k": k, "where": where}]
+            for where in ("selected", "random")
+        )
+        draws = "; ".join(f"{named(run)}: {bleu(run):.1f}" for run in drawn)
         random = by_where["random"].get(k, {}).get("mean")
-        held = f"{sum(0 in blocks for blocks in drawn)} of {len(drawn)}" if drawn else None
-        rows.append([k, row["mean"], random, held, draws])
-    return Table(["k", "by D", "random", "draws with block 0", "the draws"], rows)
+        held = f"{sum(0 in run['layers'] for run in drawn)} of {len(drawn)}" if drawn else None
+        rows.append([k, named(mine[0]), row["mean"], random, held, draws])
+    columns = ["k", "by D", "BLEU", "random", "with block 0", "the draws and their BLEU"]
+    return Table(columns, rows, ".1f")
+
+
+def named(run: dict) -> str:
+    """The blocks that a run trained."""
+    return ", ".join(map(str, run["layers"]))
+
+
+def draws_ahead(
+    runs: Iterable[dict], by_d: Mapping[int, dict], with_block_0: bool
+) -> dict[int, tuple[int, int]]:
+    """{k: (random draws with, or without, block 0 whose BLEU is above the mean of the blocks chosen
+    by D; all of them)}, for each k that has any."""
+    found: dict[int, list[bool]] = {}
+    for run in runs:
+        k, where = run["settings"]["k"], run["settings"]["where"]
+        if where == "random" and (0 in run["layers"]) == with_block_0:
+            found.setdefault(k, []).append(bleu(run) > by_d[k]["mean"])
+    return {k: (sum(won), len(won)) for k, won in sorted(found.items())}

@@ -66,7 +66,7 @@ def sweep_pictures(by_epsilon: Mapping, by_scale: Mapping) -> None:
         ax.set_ylabel("BLEU, ten directions")
         ax.set_title(title, fontsize=9)
     for ax in axes[::2]:
-        ax.set_ylim(45, 60)
+        ax.set_ylim(47, 55)
     for ax in axes[:2]:
         ax.set_xlabel("ε")
 
@@ -161,7 +161,7 @@ def cluster_pictures(
         scatter(ax, points[layer][:, neurons], label)
         title = f"block {layer}: sentences on {len(neurons)} {name} neurons"
         ax.set_title(title, fontsize=9)
-    axes[1].legend(fontsize=7, ncols=2)
+    axes[2].legend(fontsize=8, bbox_to_anchor=(1, 1), loc="upper left")
 
 
 def scatter(ax, values: Tensor, label: Sequence[str]) -> None:
@@ -373,6 +373,7 @@ def factors(ax, kinds: Mapping[str, Kinds], languages: Sequence[str]) -> None:
         ax.errorbar(at, mean, spread, fmt="k.", capsize=2, linewidth=1, label=name)
     ax.set_xticks([i + 0.2 for i in range(len(languages))], languages)
     ax.set(xlabel="language", ylabel="own text / other texts")
+    ax.set_ylim(top=1.4 * max(float(kind.factor.max()) for kind in kinds.values()))
     ax.set_title("How much larger in its own language?", fontsize=9)
     ax.legend(fontsize=8)
 

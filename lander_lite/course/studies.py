@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 
 import numpy as np
 
@@ -15,11 +16,10 @@ from ..reproduction.evidence import Study
 from ..reproduction.kinds import LOW_RESOURCE, low_resource
 from ..reproduction.scorecard import scorecard
 from ..reproduction.statistics import mean_interval
-from ..reproduction.tables import label as label_of
-from .plots import COLOURS, HATCHES, interval_line, looks
+from .plots import HATCHES, interval_line, looks
 from .tables import Table
 
-Points = Mapping[str, Sequence[dict]]  # {method: the point at the end of each seed}
+Points = Mapping[str, Mapping[int, dict]]  # {method: {seed: the point at its end}}
 Numbers = Mapping[int, Mapping[str, float]]  # {seed: {name: a number of that run}}
 FORMS = {  # of the numbers of `forgetting.change` and `forgetting.sequence`
     "gain": "+.1f",
@@ -34,13 +34,23 @@ FORMS = {  # of the numbers of `forgetting.change` and `forgetting.sequence`
 }
 
 
-def ends(runs: Sequence[dict], methods: Sequence[str]) -> dict[str, list[dict]]:
-    """{method: the point at the end of each of its seeds that did not diverge}."""
-    points = {}
-    for method in methods:
-        finished = forgetting.seeds(runs, method).values()
-        points[method] = [forgetting.final_point(run) for run in finished]
-    return points
+def ends(runs: Sequence[dict], methods: Sequence[str]) -> dict[str, dict[int, dict]]:
+    """{method: {seed: the point at its end}}, without runs that diverged."""
+    return {
+        method: {
+            seed: forgetting.final_point(run)
+            for seed, run in forgetting.seeds(runs, method).items()
+        }
+        for method in methods
+    }
+
+
+def paired(
+    mine: Mapping[int, Mapping], theirs: Mapping[int, Mapping], value: Callable
+) -> list[float]:
+    """The value of mine minus that of theirs, for the seeds that both have."""
+    both = sorted(mine.keys() & theirs.keys())
+    return [value(mine[seed]) - value(theirs[seed]) for seed in both]
 
 
 def seed_table(found: Mapping[str, Sequence[Mapping]], labels: Mapping[str, str]) -> Table:
@@ -69,7 +79,7 @@ def difference_table(
     for rival, theirs in rivals.items():
         row = [rival]
         for name in labels:
-            values = [ours[seed][name] - theirs[seed][name] for seed in ours if seed in theirs]
+            values = paired(ours, theirs, itemgetter(name))
             unit = forgetting.UNIT_OF.get(name, "BLEU")
             said = forgetting.verdict(values, "clear", "clear", "", unit)
             number = forgetting.over_seeds(values, f"+{FORMS[name].lstrip('+')}")
@@ -78,9 +88,9 @@ def difference_table(
     return Table(["minus", *labels.values()], rows)
 
 
-def print_claims(letter: str, first: Study, second: Study | None = None) -> None:
-    """The claims whose id starts with `letter`, judged by the stored studies, in short lines."""
-    for row in scorecard(first, second, [claim for claim in CLAIMS if claim.id[0] == letter]):
+def print_claims(start: str, first: Study, second: Study | None = None) -> None:
+    """The claims whose id starts with `start`, judged by the stored studies, in short lines."""
+    for row in scorecard(first, second, [claim for claim in CLAIMS if claim.id.startswith(start)]):
         print(textwrap.fill(f"{row.id} {row.claim}: {row.verdict.upper()}", 88))
         for part in (row.measured, f"control, {row.control}"):
             print(textwrap.indent(textwrap.fill(part, 84), "    "))
@@ -116,8 +126,7 @@ def differences(
     runs: Sequence[dict], changes: Changes, method: str, reference: str, measure: str
 ) -> tuple[list[float], list[float]]:
     """A method's loss minus the reference's, over seeds: after equal updates, and at equal gain."""
-    both = sorted(changes[method].keys() & changes[reference].keys())
-    updates = [changes[method][seed][measure] - changes[reference][seed][measure] for seed in both]
+    updates = paired(changes[method], changes[reference], itemgetter(measure))
     if measure == "gain":
         return updates, []
     equal = forgetting.equal_gain(runs, method, reference, measure)
@@ -168,15 +177,21 @@ def control_table(runs: Sequence[dict], changes: Changes, control: str, referenc
     return Table([f"{control} minus {reference}", "equal updates", "equal gain", ""], rows)
 
 
-def front_lines(ax, runs: Sequence[dict], methods: Sequence[str], measure: str = "bleu") -> None:
+def front_lines(
+    ax, runs: Sequence[dict], methods: Mapping[str, Mapping], measure: str = "bleu"
+) -> None:
     """Loss against gain, one front per method over all its rates, mean over seeds; shaded: 95%
-    intervals. measure: one of `forgetting.MEASURES`."""
-    for number, method in enumerate(methods):
+    intervals.
+
+    Args:
+        methods: {method: its colour and marker, as `plots.looks` gives them}. measure: one of
+            `forgetting.MEASURES`.
+    """
+    for method, look in methods.items():
         if found := forgetting.fronts(runs, method, measure):
-            table, colour = forgetting.front_over_seeds(found), COLOURS[number % len(COLOURS)]
-            interval_line(ax, table, label=label_of(method), color=colour, marker="")
+            table = forgetting.front_over_seeds(found)
+            interval_line(ax, table, label=method, markevery=5, **look)
     ax.set(xlabel="BLEU gained, trained directions", ylabel=forgetting.MEASURES[measure])
-    ax.legend(fontsize=8)
 
 
 # ---------------------------------------------------------------- lesson 07
@@ -208,7 +223,8 @@ def low_resource_text_table(runs: Sequence[dict]) -> Table:
         run = settings[method]
         row = [method, f"{run['trainable']:,}", f"{run['learning_rate']:g}"]
         for measure in measures.values():
-            row.append(forgetting.over_seeds([measure(point) for point in points], ".1f"))
+            values = [measure(point) for point in points.values()]
+            row.append(forgetting.over_seeds(values, ".1f"))
         rows.append(row)
     return Table(["method", "trainable", "rate", *measures], rows)
 
@@ -221,8 +237,7 @@ def low_resource_verdicts(found: Mapping[str, Points]) -> Table:
     for points in found.values():
         for measure, unit in zip(OF_ONE_LANGUAGE.values(), ("nats", "BLEU", "points")):
             for row in rows:
-                pairs = zip(points["sparse"], points[row[0]])
-                values = [measure(mine) - measure(theirs) for mine, theirs in pairs]
+                values = paired(points["sparse"], points[row[0]], measure)
                 row.append(forgetting.verdict(values, "better", "worse", unit=unit))
     return Table(["sparse against", *columns], rows)
 

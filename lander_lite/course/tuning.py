@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from ..blocks import feed_forwards, module_of
 from ..io import write_text
+from ..reproduction.baselines import drawn_layers
 from ..reproduction.evidence import NotMeasured, Study, bleu, side
 from ..reproduction.forgetting import over_seeds
+from ..reproduction.kinds import BUDGETS, epsilon_of
 from ..reproduction.methods import METHODS
 from ..reproduction.paper import TABLE_1, mean
 from .plots import bleu_bars, heatmap, panels
@@ -188,10 +190,13 @@ QUESTIONS = (
     ("beats specific neurons alone (L8)?", "lander-corrected", "specific-only"),
     ("control: random neurons (L8)", "lander-none", "random"),
     ("control: random layers", "layers", "random-layers"),
+    ("control: random, not the first", "layers", "random-layers-above"),
     ("another split: Xie et al.", "xie", "lander-none"),
     ("a router (L8, L9)?", "lander-corrected", "lander-none"),
     ("a learned router (L9)?", "lander-learned", "lander-none"),
     ("which way round eq. 6?", "lander-corrected", "lander-literal"),
+    ("attention too, as in its code?", "lander-block", "lander-corrected"),
+    ("… and training whole blocks", "lander-block", "layers-block"),
     ("the price of holding to the base", "full-kl", "full"),
 )
 
@@ -208,6 +213,52 @@ def question_table(study: Study) -> Table:
             continue
         rows.append([question, f"{first} − {second}", found.text, said(side(found))])
     return Table(["question", "difference", "BLEU", "the first is"], rows)
+
+
+def draws_table(results: Sequence[dict]) -> Table:
+    """A row a run of the two controls with random layers: the layers that it drew, its BLEU, and
+    the difference to `layers` with the same seed."""
+    chosen = {run["seed"]: run for run in results if run["method"] == "layers"}
+    rows = []
+    for method, first in (("random-layers", 0), ("random-layers-above", 1)):
+        for run in results:
+            if run["method"] != method or run["seed"] not in chosen:
+                continue
+            n, own = run["base_model"]["n_layers"], chosen[run["seed"]]
+            drawn = drawn_layers(n, len(own["layers"]), run["seed"], first)
+            ahead = f"{bleu(run) - bleu(own):+.1f}"
+            rows.append([method, run["seed"], ", ".join(map(str, drawn)), bleu(run), ahead])
+    return Table(["control", "seed", "layers drawn", "BLEU", "minus layers"], rows)
+
+
+HELD_AGAINST = (  # at equal size: a selector and its random neurons; then what tuning is worth
+    *((name, "random-specific") for name in ("specific-only", "lape-specific", "xie-specific")),
+    ("top-te", "random-general"),
+    ("specific-only", "zero-shot"),
+    ("random-specific", "zero-shot"),
+    ("random-general", "random-specific"),
+)
+
+
+def equal_size_table(study: Study, budgets: Sequence[float] = BUDGETS) -> Table:
+    """Pairs of methods of the kind "equal-size": for each budget, a share of all neurons, the BLEU
+    of the first, and its difference to the second (interval over matched seeds)."""
+    columns, rows = ["neurons", "held against"], []
+    for share in budgets:
+        columns += [f"BLEU at {share:.0%}", "minus it", ""]
+    for method, other in HELD_AGAINST:
+        row = [method, other]
+        for share in budgets:
+            settings = {"epsilon": epsilon_of(share)}
+            try:
+                found = study.difference("equal-size", method, other, **settings)
+            except NotMeasured:
+                row += [None, "not measured", None]
+                continue
+            own = mean(study.values("equal-size", method, **settings))
+            row += [own, found.text, said(side(found))]
+        rows.append(row)
+    return Table(columns, rows)
 
 
 def said(words: str) -> str:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..blocks import decoder_blocks, feed_forwards, module_of, sizes, unwrap
+from ..config import languages_of_pair
 
 # layers that make keys and values; BLOOM and Baichuan make them together with the queries
 KEY_VALUE = ("k_proj", "v_proj", "query_key_value", "qkv_proj", "W_pack")
@@ -177,6 +178,10 @@ def ia3(model: nn.Module) -> nn.Module:
     return _peft(model, IA3Config(**targets, task_type="CAUSAL_LM"))
 
 
-def count_trainable(model: nn.Module) -> int:
-    """Number of scalars that `finetune` would train."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+def count_trainable(model: nn.Module, pairs: Iterable[str] = ()) -> int:
+    """Number of scalars that `finetune` would train; where `pairs` are given, on these: neurons of
+    other languages alone are left out, for they get no gradient."""
+    languages = {language for pair in pairs for language in languages_of_pair(pair)}
+    parts = (module for module in model.modules() if languages and hasattr(module, "idle"))
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return trained - sum(part.idle(languages) for part in parts)

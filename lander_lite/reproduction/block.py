@@ -9,7 +9,7 @@ trains for the pairs of its language, a general one for all; other languages' un
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,12 @@ class Units(nn.Module):
         for name, p in base.named_parameters():
             for group, indices in rows.items():
                 self.tuned[f"{name}:{group}"] = nn.Parameter(p.detach()[indices])
+
+    def idle(self, languages: Collection[str]) -> int:
+        """Scalars of the rows that only other languages than these train."""
+        active = {"general", *languages}
+        groups = {name: name.rpartition(":")[2] for name in self.tuned}
+        return sum(self.tuned[name].numel() for name, x in groups.items() if x not in active)
 
     def forward(self, x: Tensor) -> Tensor:
         active, weights = {"general", *languages_of_pair(self.pair())}, {}

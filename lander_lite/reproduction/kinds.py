@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..config import LanderConfig, parse_pair
-from .methods import BLOCK, EQUAL_SIZE, PRUNED, TUNED
+from .methods import BLOCK, EQUAL_SIZE, PRUNED, SELECTORS, TUNED
 
 # half-decade steps, as many for every method; Method.scale moves them
 GRID = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -72,9 +72,14 @@ def _numbers_of_layers(config: LanderConfig) -> list[dict]:
     return [{"settings": (("k", k), ("where", where))} for k, where in places]
 
 
+def epsilon_of(budget: float) -> float:
+    """The ε whose specific neurons are this share of all."""
+    return round(1 - budget, 6)
+
+
 def _budgets(config: LanderConfig) -> list[dict]:
     k = _n_layers(config)
-    return [{"settings": (("epsilon", round(1 - x, 6)), ("k", k))} for x in BUDGETS]
+    return [{"settings": (("epsilon", epsilon_of(x)), ("k", k))} for x in BUDGETS]
 
 
 def _fronts(config: LanderConfig) -> list[dict]:
@@ -102,7 +107,8 @@ class Kind:
     to choose a learning rate. plain_text: trains on plain text of the low-resource language.
     prunes: its methods remove weights, `sparsities` of them. translations: they are kept, and BLEU
     gets an interval. other_domain: the trained directions are measured on the lab's second test set
-    too. seeds: trainings per method, if no other number is asked for. grid: the kind of trials that
+    too. seeds: trainings per method, if no other number is asked for; three of those in `beside`,
+    on which no claim hangs. grid: the kind of trials that
     choose its learning rates. rates: of such trials, {method: rates}, those of "others" for the
     rest (None: the study's grid, times the method's scale). separate: settings, each value of which
     has a rate of its own.
@@ -125,11 +131,16 @@ class Kind:
     other_domain: bool = False
     grid: str = "grid"
     seeds: int = 3
+    beside: Sequence[str] = ()
     rates: Mapping[str, tuple[float, ...]] | None = None
     separate: tuple[str, ...] = ()
 
+    def seeds_of(self, method: str) -> int:
+        return 3 if method in self.beside else self.seeds
 
-FORGETTERS = ("full", "full-kl", "layers", "lora", "random", "lander-none", LANDER)
+
+CONTROLS = ("random", "lander-none", "layers", "random-layers", "random-layers-above")
+CONTROLS += ("lander-block",)  # of forgetting: lesson 06 shows them, no claim hangs on them
 KINDS = {  # the most important first: in this order a study runs them
     "main": Kind(
         "every method on all directions (Tables 1, 2)",
@@ -137,17 +148,19 @@ KINDS = {  # the most important first: in this order a study runs them
         sentences=None,
         translations=True,
         seeds=8,
+        beside=("random-layers", "random-layers-above", "ia3", "xie", "lander-block-norms"),
     ),
     "forgetting": Kind(
         "two directions trained at three rates, the others and the languages measured along the "
         "way: fronts of gain and loss",
-        ("zero-shot", *FORGETTERS, "lander-block"),
+        ("zero-shot", "full", "full-kl", "lora", LANDER, *CONTROLS),
         stages=lambda config, settings: [config.corpus.pairs[:2]],
         variants=_fronts,
         share=0.5,
         sentences=150,
         curve=(5,),
         seeds=8,
+        beside=CONTROLS,
     ),
     "sequence": Kind(
         "five directions, one after another",
@@ -157,10 +170,11 @@ KINDS = {  # the most important first: in this order a study runs them
         after_stages=True,
         grid="grid-sequence",
         seeds=8,
+        beside=("lander-none", "random"),
     ),
     "matrix": Kind(
         "one direction trained, all measured (fig. 3)",
-        ("zero-shot", "full", "lora", LANDER, "lander-block"),
+        ("zero-shot", "full", LANDER, "lander-block"),
         stages=lambda config, settings: [[settings["pair"]] if settings else config.corpus.pairs],
         variants=lambda config: _sweep("pair", config.corpus.pairs),
         share=0.5,
@@ -173,6 +187,7 @@ KINDS = {  # the most important first: in this order a study runs them
         share=0.5,
         grid="grid-equal-size",
         seeds=8,
+        beside=SELECTORS,
     ),
     "k": Kind(
         "LANDeRMT in 1 … all layers, chosen by RA and at random (fig. 10)",

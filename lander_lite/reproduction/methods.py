@@ -305,5 +305,6 @@ ALL = (*UNTUNED, *BASELINES, *SELECTIVE, *BY_BLOCK, *BY_SELECTOR, *TRANSFER, *SP
 METHODS = {method.name: method for method in ALL}
 TUNED = [method.name for method in (*BASELINES, *SELECTIVE)]  # on translations
 BLOCK = [method.name for method in BY_BLOCK]
-EQUAL_SIZE = ["specific-only", "random-specific", *(method.name for method in BY_SELECTOR)]
+SELECTORS = [method.name for method in BY_SELECTOR]
+EQUAL_SIZE = ["specific-only", "random-specific", *SELECTORS]
 PRUNED = [method.name for method in PRUNING]

@@ -11,6 +11,7 @@ import shutil
 import time
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def _tuned(lab: Lab, spec: Spec, sets: NeuronSets, rate: float) -> Made:
     stages, updates, points = spec.stages(config), spec.updates(config), spec.curve_points(config)
     torch.manual_seed(spec.seed)
     made = Made(in_float32(method.build(lab.fresh(), lab, sets, spec.seed)))
-    made.details["trainable"] = count_trainable(made.model)
+    made.details["trainable"] = count_trainable(made.model, chain.from_iterable(stages))
     settings = replace(
         config.finetune,
         learning_rate=rate,

@@ -95,6 +95,18 @@ def row(claim: Claim, study: Study, second: Study | None = None) -> Row:
     )
 
 
+BY_ANALYSES = ("L1", "L3", "L4", "L5", "L13", "S1", "P1")  # no training decides them
+
+
+def of_base_models(studies: Sequence[Study]) -> dict[str, list[Row]]:
+    """{claim: its row on each base model}, of the claims that analyses alone decide. They need no
+    training, so base models can be what varies: other seeds of the pre-training, another
+    architecture."""
+    claims = [claim for claim in CLAIMS if claim.id in BY_ANALYSES]
+    found = {claim.id: [row(claim, study, study) for study in studies] for claim in claims}
+    return {name: rows for name, rows in found.items() if all(one.parts for one in rows)}
+
+
 HEADER = ("", "claim", "the paper", "we measured", "decided by", "n", "would be seen")
 HEADER += ("control", "verdict", "all together", "shown in")
 

@@ -142,7 +142,9 @@ def specs_of(
         for method in methods or known[name].methods:
             _check_fits(name, known[name], method)
             if name not in ANALYSIS:
-                specs += _specs_of_method(name, method, seeds or known[name].seeds, config)
+                specs += _specs_of_method(
+                    name, method, seeds or known[name].seeds_of(method), config
+                )
     return specs
 
 

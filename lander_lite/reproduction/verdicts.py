@@ -14,7 +14,8 @@ between bound and margin is reproduced, and the scorecard says that the effect i
 "No difference" may be said of an interval within ± margin alone.
 
 A claim is reproduced if all of its parts are, contradicted here if one of them is, and else we
-cannot tell. The margins were chosen after the results were known, and are the same for all claims.
+cannot tell. The margins are the same for all claims. They were chosen with the results of a first
+tiny world known, and before those of the second, which they judge.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ Tuned neurons live in parameters of their own; the base module is never changed 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -64,9 +64,10 @@ class Partition:
         self.rest = torch.tensor(groups.pop("", []), dtype=torch.long)
         self.groups = {name: torch.tensor(indices) for name, indices in groups.items()}
 
-    def active(self, group: str) -> bool:
-        """Whether a group is trained for the current pair."""
-        return group == "general" or not set(group.split("+")).isdisjoint(self.languages)
+    def active(self, group: str, languages: Collection[str] | None = None) -> bool:
+        """Whether a group is trained for the current pair, or for these languages."""
+        languages = self.languages if languages is None else languages
+        return group == "general" or not set(group.split("+")).isdisjoint(languages)
 
     def computed(self) -> list[str]:
         """The groups that take part in the forward pass."""
@@ -206,6 +207,12 @@ class LanderLayer(nn.Module, BaseTunerLayer):
             if set(languages) <= partition.specific.keys():
                 partition.languages = languages
                 self.lander_router[name].share = partition.share()
+
+    def idle(self, languages: Collection[str]) -> int:
+        """Scalars of the active adapter's slices that only other languages than these train."""
+        groups = {name: name.rpartition(":")[0] for name in self.slices}
+        idle = [x for x, group in groups.items() if not self.partition.active(group, languages)]
+        return sum(self.slices[name].numel() for name in idle)
 
     @property
     def adapter(self) -> str | None:

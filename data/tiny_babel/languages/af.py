@@ -18,14 +18,17 @@ WITHIN_NEGATION = {
 
 @dataclass(frozen=True)
 class Verb:
-    """The forms of a verb; a separable one has its particle in `particle` and glued onto all forms
-    but `finite`."""
+    """The forms of a verb; a separable one has its particle in `particle` and before all forms but
+    `finite`."""
 
     finite: str  # in second place: "maak" (… oop)
     particle: str  # "oop", or ""
     final: str  # finite at the end of a subordinate clause: "oopmaak"
     infinitive: str
     participle: str
+    past: str = ""  # "was": one word instead of "het" and a participle
+    adjective: str = ""  # "lief" in "is lief vir"
+    preposition: str = ""  # the object's: "hou van"
 
     @classmethod
     def of(cls, entry: str | dict) -> Verb:
@@ -33,11 +36,15 @@ class Verb:
         stem, particle = entry["v"], entry.get("sep", "")
         return cls(
             stem,
-            particle,
+            particle.strip(),
             particle + stem,
             particle + entry.get("inf", stem),
             particle + entry.get("part", "ge" + stem),
+            *(entry.get(field, "") for field in ("past", "adj", "prep")),
         )
+
+
+BE = Verb("is", "", "is", "wees", "", past="was")
 
 
 class Afrikaans(Linearizer):
@@ -47,6 +54,9 @@ class Afrikaans(Linearizer):
         super().__init__(lex)
         self.verbs = {
             c: Verb.of(w) for c, w in self.words.items() if self.lex.category[c] == "verb"
+        }
+        self.instead = {
+            c: Verb.of(self.words[c]["instead"]) for c in self.verbs if "instead" in self.words[c]
         }
 
     def noun(self, concept: str, number: str = "sg") -> str:
@@ -98,15 +108,19 @@ class Afrikaans(Linearizer):
         return self.clause(np.relative, "final", subject="wat")
 
     # ---- clauses
+    def verb(self, clause: Clause) -> Verb:
+        """The clause's verb, or the one that its entry names for such an object: one "is lief vir"
+        people and animals, but "hou van" things."""
+        if clause.verb not in self.instead or clause.object is None:
+            return self.verbs[clause.verb]
+        named = self.words[clause.verb]["instead"]["objects"]
+        fits = self.lex.noun_class.get(clause.object.head) in named
+        return (self.instead if fits else self.verbs)[clause.verb]
+
     def verb_group(self, clause: Clause) -> tuple[str, str, str]:
         """The finite verb, what stands at the end of a main clause, and both together as a
         subordinate clause ends with them."""
-        if clause.kind != "verbal":
-            if clause.tense == "future":
-                return "sal", "wees", "sal wees"
-            copula = "was" if clause.tense == "past" else "is"
-            return copula, "", copula
-        verb = self.verbs[clause.verb]
+        verb = self.verb(clause) if clause.kind == "verbal" else BE
         if clause.modal or clause.tense == "future":
             # a negated "must" forbids: mag nie
             finite = (
@@ -116,7 +130,10 @@ class Afrikaans(Linearizer):
                 if clause.modal == "must" and clause.negated
                 else self.words[clause.modal]
             )
-            return finite, verb.infinitive, f"{finite} {verb.infinitive}"
+            *before, last = verb.infinitive.split()  # sal oopmaak, but: nodig sal hê
+            return finite, verb.infinitive, " ".join((*before, finite, last))
+        if clause.tense == "past" and verb.past:
+            return verb.past, "", verb.past
         if clause.tense == "past":
             return "het", verb.participle, f"{verb.participle} het"
         return verb.finite, verb.particle, verb.final
@@ -145,7 +162,9 @@ class Afrikaans(Linearizer):
                 self.relative(clause.subject),
             )
         elif clause.object:
-            core, extraposed = self.np(clause.object, OBJECT), self.relative(clause.object)
+            verb = self.verb(clause)
+            words = (verb.adjective, verb.preposition, self.np(clause.object, OBJECT))
+            core, extraposed = " ".join(w for w in words if w), self.relative(clause.object)
         # an object's relative clause follows the last verb, and a place then precedes the object,
         # so as not to part the two
         middle = [place, core] if extraposed else [core, place]
@@ -156,11 +175,12 @@ class Afrikaans(Linearizer):
             if clause.time in WITHIN_NEGATION
             else [time, first_nie, *middle]
         )
-        if clause.object and self.lex.category[clause.object.head] == "pronoun":
-            middle = [
-                core,
-                *(w for w in middle if w != core),
-            ]  # a pronoun stands before all of it: "hy sien hom nie"
+        if (
+            clause.object
+            and self.lex.category[clause.object.head] != "noun"
+            and not self.verb(clause).preposition
+        ):  # a pronoun or a name stands before all of it: "hy sien Anna nie"
+            middle = [core, *(w for w in middle if w != core)]
         before = {"second": [subject, finite], "first": [finite, subject], "final": [subject]}[
             order
         ]
@@ -191,13 +211,11 @@ class Afrikaans(Linearizer):
         if category == "noun":
             return self.noun(concept, form)
         if category == "verb":
-            verb = self.verbs[concept]
-            return {
-                "infinitive": verb.infinitive,
-                "present": f"{verb.finite} {verb.particle}".strip(),
-                "past": f"het {verb.participle}",
-                "future": f"sal {verb.infinitive}",
-            }[form]
+            if form == "infinitive":
+                finite, end = "", self.verbs[concept].infinitive
+            else:
+                finite, end, _ = self.verb_group(Clause("verbal", None, concept, tense=form))
+            return " ".join(w for w in (finite, self.verbs[concept].adjective, end) if w)
         if category == "adjective":
             return self.adjective(concept)
         return self.words[concept][SUBJECT] if category == "pronoun" else self.words[concept]

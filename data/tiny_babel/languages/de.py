@@ -3,6 +3,7 @@ last in subordinate ones."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from grammar import NP, Both, Clause, Linearizer, Sentence
@@ -52,6 +53,7 @@ class Verb(NamedTuple):
     auxiliary: tuple[str, ...]
     case: str
     reflexive: bool
+    past: tuple[str, ...]  # Präteritum, where the verb prefers it to the Perfekt
 
 
 class Parts(NamedTuple):
@@ -72,6 +74,7 @@ def conjugate(entry: dict) -> Verb:
     e = "e" if stem[-1] in "td" or stem.endswith(("ffn", "chn")) else ""  # du wartest, er öffnet
     du = stem + ("t" if stem[-1] in "sßzx" else e + "st")  # du tanzt
     ich = stem[:-2] + "le" if infinitive.endswith("eln") else stem + "e"  # ich lächle
+    past = entry.get("past", "")
     present = (ich, entry.get("du", du), entry.get("er", stem + e + "t"), infinitive)
     return Verb(
         present,
@@ -81,6 +84,7 @@ def conjugate(entry: dict) -> Verb:
         BE if entry.get("be") else HAVE,
         "dat" if entry.get("dat") else "acc",
         entry.get("refl", False),
+        (past, past + "st", past, past + "n") if past else (),
     )
 
 
@@ -110,6 +114,9 @@ class German(Linearizer):
         category = self.lex.category
         self.nouns = {c: decline(w) for c, w in self.words.items() if category[c] == "noun"}
         self.verbs = {c: conjugate(w) for c, w in self.words.items() if category[c] == "verb"}
+        self.instead = {
+            c: conjugate(self.words[c]["instead"]) for c in self.verbs if "instead" in self.words[c]
+        }
         self.stems = {
             c: w if isinstance(w, str) else w[1]
             for c, w in self.words.items()
@@ -151,9 +158,8 @@ class German(Linearizer):
             return ""
         plural = np.number == "pl"
         pronoun = DER["nom"]["p" if plural else self.words[np.head]["g"]]
-        return (
-            f" , {self.verb_last(self.parts(np.relative, pronoun, 3 if plural else 2, 'sich'))} ,"
-        )
+        clause = replace(np.relative, subject=np)  # the verb asks who does it
+        return f" , {self.verb_last(self.parts(clause, pronoun, 3 if plural else 2))} ,"
 
     def subject(self, x: NP | Both) -> tuple[str, int, str]:
         """The subject in the nominative, which of the four verb forms it takes, and its reflexive
@@ -166,6 +172,18 @@ class German(Linearizer):
         return self.core(x, "nom") + self.relative(x), 3 if x.number == "pl" else 2, "sich"
 
     # ---- the clause
+    def verb(self, c: Clause) -> Verb:
+        """The clause's verb, or the one that its entry names for such subjects or objects: people
+        "essen", but animals "fressen"."""
+        other = self.words[c.verb].get("instead", {})
+        x = c.subject if "subjects" in other else c.object
+        if not other or x is None:
+            return self.verbs[c.verb]
+        named = other.get("subjects") or other["objects"]
+        heads = [np.head for np in ((x.first, x.second) if isinstance(x, Both) else (x,))]
+        fits = all(h in named or self.lex.noun_class.get(h) in named for h in heads)
+        return (self.instead if fits else self.verbs)[c.verb]
+
     def parts(self, c: Clause, first: str = "", form: int = 2, reflexive: str = "sich") -> Parts:
         """Takes a clause apart. A relative clause brings its own subject (`first`, with verb form
         and reflexive pronoun)."""
@@ -175,14 +193,14 @@ class German(Linearizer):
         if c.kind == "existential":  # Im Garten ist ein Hund: the place comes first
             first, form = self.words[c.place], 3 if c.subject.number == "pl" else 2
             focus, rel = self.core(c.subject, "nom", kein), self.relative(c.subject)
-        elif c.subject is not None:
+        elif not first:
             first, form, reflexive = self.subject(c.subject)
         if c.kind == "adjective":
             focus = ("nicht " if kein else "") + self.word(c.adjective)
         elif c.kind == "noun":  # professions stand without article: er ist Arzt, er ist kein Arzt
             focus = ("kein " if kein else "") + self.word(c.noun)
         elif c.object is not None:
-            obj, rel = self.core(c.object, self.verbs[c.verb].case, kein), self.relative(c.object)
+            obj, rel = self.core(c.object, self.verb(c).case, kein), self.relative(c.object)
             if (
                 self.lex.category[c.object.head] == "noun"
                 and not c.object.definite
@@ -202,7 +220,7 @@ class German(Linearizer):
             middle = [known, time, place]  # Er hat Anna gestern im Garten gesehen.
         else:  # Er hat gestern den Hund im Garten gesehen, but: im Garten einen Hund gesehen.
             middle = [time, known, place, focus]
-        if c.verb and self.verbs[c.verb].reflexive:
+        if c.verb and self.verb(c).reflexive:
             middle = [reflexive, *middle]
         return Parts(first, finite, prefix, [m for m in middle if m], end, rel)
 
@@ -214,7 +232,7 @@ class German(Linearizer):
                 if c.tense == "future"
                 else ((WAS if c.tense == "past" else BE)[form], "", "")
             )
-        verb = self.verbs[c.verb]
+        verb = self.verb(c)
         if c.modal:
             modal = self.words[c.modal]
             return (
@@ -224,13 +242,17 @@ class German(Linearizer):
             )
         if c.tense == "future":
             return WILL[form], "", verb.infinitive
+        if c.tense == "past" and verb.past:
+            return verb.past[form], "", ""
         if c.tense == "past":  # Perfekt
             return verb.auxiliary[form], "", verb.participle
         return verb.present[form], verb.prefix, ""
 
     def verb_second(self, p: Parts, question: bool = False) -> str:
-        start = [p.finite, p.first] if question else [p.first, p.finite]
-        return " ".join(x for x in (*start, *p.middle, p.end, p.prefix) if x) + p.relative
+        start, middle = [p.finite, p.first] if question else [p.first, p.finite], p.middle
+        if question and middle[:1] == ["sich"] and p.first not in ("er", "sie"):
+            start, middle = [p.finite, "sich", p.first], middle[1:]  # ruht sich der Mann aus?
+        return " ".join(x for x in (*start, *middle, p.end, p.prefix) if x) + p.relative
 
     def verb_last(self, p: Parts) -> str:
         return (

@@ -1,15 +1,26 @@
 """English: do-support, a/an, regular spelling rules, "any" after a negation, who for people and
-that for the rest."""
+that for the rest, the progressive for what goes on now or today."""
 
 from __future__ import annotations
+
+import re
 
 from grammar import NP, Both, Clause, Linearizer, Sentence
 
 VOWELS = "aeiou"
-BEFORE_VERB = {
-    "often",
-    "always",
-}  # adverbs of frequency stand before the full verb, the other adverbials at the end
+# adverbs of frequency stand before the full verb, the other adverbials at the end; right after a
+# relative clause they would belong to it ("the man who sleeps often laughs"), so there they go to
+# the end too, in a form that can stand there
+BEFORE_VERB = {"often": "often", "always": "all the time"}
+# what is not done at each of these times may be done at some: "does not always read books", not
+# "any books"
+FREQUENCY = {*BEFORE_VERB, "every_day"}
+PROGRESSIVE = {"now", "today"}  # an action at these times is going on: "is reading now"
+# after these a base form would say what their object does: "the men who see the dog swim" has to
+# be "are swimming"
+BEFORE_BASE = {"see", "hear", "watch", "help"}
+DO = ("do", "does", "do")
+BE = {"present": ("am", "is", "are"), "past": ("was", "was", "were")}
 
 
 def add_s(word: str) -> str:
@@ -22,13 +33,28 @@ def add_s(word: str) -> str:
     return word + "s"
 
 
+def doubled(word: str) -> str:
+    """A verb before a vowel ending: one syllable with one vowel before one consonant doubles that
+    consonant (run, cut, swim); other verbs that double it say so in the lexicon."""
+    return word + word[-1] if re.fullmatch("[^aeiou]*[aeiou][^aeiouwxy]", word) else word
+
+
 def add_ed(word: str) -> str:
-    """The past of a regular verb: worked, danced, cried, played."""
+    """The past of a regular verb: worked, danced, cried, played, stopped."""
     if word.endswith("e"):
         return word + "d"
     if word.endswith("y") and word[-2] not in VOWELS:
         return word[:-1] + "ied"
-    return word + "ed"
+    return doubled(word) + "ed"
+
+
+def add_ing(word: str) -> str:
+    """The present participle: eating, making, seeing, lying, running."""
+    if word.endswith("ie"):
+        return word[:-2] + "ying"
+    if word.endswith("e") and not word.endswith(("ee", "oe", "ye")):
+        return word[:-1] + "ing"
+    return doubled(word) + "ing"
 
 
 def with_article(phrase: str) -> str:
@@ -41,10 +67,9 @@ class English(Linearizer):
 
     def __init__(self, lex=None):
         super().__init__(lex)
-        self.nouns, self.verbs = (
-            {},
-            {},
-        )  # concept -> (singular, plural); -> (base, third person, past, preposition with space)
+        # concept -> (singular, plural); -> (base, third person, past, preposition with space)
+        self.nouns, self.verbs = {}, {}
+        self.ing: dict[str, str] = {}  # verb -> present participle; stative verbs have none
         for concept, word in self.words.items():
             kind = self.lex.category[concept]
             if kind == "noun":
@@ -61,11 +86,13 @@ class English(Linearizer):
                 entry = {"v": word} if isinstance(word, str) else word
                 base, prep = entry["v"], f" {entry['prep']}" if "prep" in entry else ""
                 self.verbs[concept] = (base, add_s(base), entry.get("past") or add_ed(base), prep)
+                if "stative" not in entry:
+                    self.ing[concept] = entry.get("ing") or add_ing(base)
 
     # ---- noun phrases
-    def np(self, np: NP | Both, case: str = "subj", negated: bool = False) -> str:
-        """A phrase as subject ("subj") or object ("obj"); `negated` is true of the object of a
-        negated clause: "any dogs"."""
+    def np(self, np: NP | Both, case: str = "subj", any_: bool = False) -> str:
+        """A phrase as subject ("subj") or object ("obj"); `any_` is true of an object that takes
+        "any" where it has no article."""
         if isinstance(np, Both):
             return f"{self.np(np.first, case)} and {self.np(np.second, case)}"
         category = self.lex.category[np.head]
@@ -82,7 +109,7 @@ class English(Linearizer):
         elif not np.numeral:
             if np.number == "sg" and np.head not in self.lex.mass:
                 phrase = with_article(phrase)
-            elif negated:
+            elif any_:
                 phrase = f"any {phrase}"
         if np.relative:
             third = (
@@ -116,22 +143,27 @@ class English(Linearizer):
         predicate, objects excluded."""
         if clause.kind == "verbal":
             base, third, past, prep = self.verbs[clause.verb]
+            # not "must he", which is stiff, and unclear when negated
+            if clause.modal == "must" and question:
+                if clause.negated:  # as in the statement, where "must not" forbids
+                    return BE["present"][person], f"allowed to {base}{prep}"
+                return DO[person], f"have to {base}{prep}"
             if clause.modal == "want":
-                base, third, past = f"want to {base}", f"wants to {base}", f"wanted to {base}"
+                base, third = f"want to {base}", f"wants to {base}"
             elif clause.modal:
                 return self.words[clause.modal], base + prep
+            relative = clause.subject.relative if isinstance(clause.subject, NP) else None
+            misread = relative is not None and relative.verb in BEFORE_BASE and not clause.negated
+            going_on = clause.time in PROGRESSIVE or (misread and (question or person == 2))
+            going_on = going_on and clause.tense == "present" and not clause.modal
+            if going_on and clause.verb in self.ing:
+                return BE["present"][person], self.ing[clause.verb] + prep
             if clause.tense == "future":
                 return "will", base + prep
             if question or clause.negated:  # do-support
-                return "did" if clause.tense == "past" else ("do", "does", "do")[
-                    person
-                ], base + prep
+                return "did" if clause.tense == "past" else DO[person], base + prep
             return "", (past if clause.tense == "past" else (base, third, base)[person]) + prep
-        if clause.tense == "future":
-            return "will", "be"
-        return (("was", "was", "were") if clause.tense == "past" else ("am", "is", "are"))[
-            person
-        ], ""
+        return ("will", "be") if clause.tense == "future" else (BE[clause.tense][person], "")
 
     def clause(
         self,
@@ -146,9 +178,18 @@ class English(Linearizer):
         if clause.kind == "existential":
             return self.existential(clause, question)
         aux, rest = self.verb_group(clause, self.person(subject), question)
+        if gap and clause.tense == "present" and not clause.object and clause.verb in self.ing:
+            # "the cat that is waiting", not "that waits watches"
+            aux, rest = BE["present"][self.person(subject)], self.ing[clause.verb]
         said = "" if gap else self.np(subject)
         no = "not" if clause.negated else ""
         often = self.words[clause.time] if clause.time in BEFORE_VERB else ""
+        adverbials = [
+            self.words[x] for x in (clause.place, clause.time) if x and x not in BEFORE_VERB
+        ]
+        relative = isinstance(subject, NP) and subject.relative is not None
+        if often and relative and not no and (question or not aux):
+            often, adverbials = "", [*adverbials, BEFORE_VERB[clause.time]]
         if clause.modal == "can" and no and not question:
             start = [said, "cannot"]
         else:
@@ -158,10 +199,9 @@ class English(Linearizer):
         elif clause.kind == "noun":
             end = [with_article(self.nouns[clause.noun][0])]
         else:
-            end = [self.np(clause.object, "obj", clause.negated)] if clause.object else []
-        adverbials = [
-            self.words[x] for x in (clause.place, clause.time) if x and x not in BEFORE_VERB
-        ]
+            # "love" is about the whole kind: "does not love meat", not "any meat"
+            any_ = clause.negated and clause.time not in FREQUENCY and clause.verb != "love"
+            end = [self.np(clause.object, "obj", any_)] if clause.object else []
         parts = [*start, often, rest, *end]
         # after a relative clause an adverbial would be read as part of it, so it goes to the front
         # of a statement
@@ -184,7 +224,9 @@ class English(Linearizer):
     def sentence(self, s: Sentence) -> str:
         text = self.clause(s.clause, question=s.question)
         if s.link:
-            text += f" {s.link} {self.clause(s.second)}"
+            # the comma tells "and" from one between nouns, and "because" from a reason denied
+            comma = "," if s.link == "and" or s.clause.negated else ""
+            text += f"{comma} {s.link} {self.clause(s.second)}"
         return text[0].upper() + text[1:] + ("?" if s.question else ".")
 
     def noun_phrase(self, np: NP) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import unicodedata
+from dataclasses import dataclass, replace
 
 from grammar import NP, Both, Clause, Linearizer, Sentence
 
@@ -21,6 +22,8 @@ COPULA = {
     "past": ("étais", "étais", "était", "étions", "étaient"),
     "future": tuple("ser" + e for e in FUTURE),
 }
+AVOIR = {"p": AUXILIARY["avoir"], "fut": "aur"}
+SKILLS = ("swim", "dance", "sing")  # "sait nager", but "peut nager à la plage"
 THERE_IS = {"present": "a", "past": "avait", "future": "aura"}
 # possessor -> masculine singular (also feminine before a vowel), feminine singular, plural
 POSSESSIVE = {
@@ -45,11 +48,24 @@ ELIDED = {
     "se": "s'",
 }
 CONTRACTED = {("de", "le"): "du", ("de", "les"): "des", ("à", "le"): "au", ("à", "les"): "aux"}
+# "des soldats rient" is something that happens; what is so of them is said of "les soldats"
+STATES = ("love", "know", "need", "understand")
+HABITS = ("often", "always", "every_day")
 H_ASPIRE = (
     "huit",
     "Hongrie",
     "Hanoï",
 )  # an h (mute anyway) that blocks elision; every other h of the lexicon lets it through
+
+
+@dataclass(frozen=True)
+class Elles(NP):
+    """A "they" whose antecedent is feminine: "les femmes rient parce qu'elles sont heureuses"."""
+
+
+@dataclass(frozen=True)
+class En(NP):
+    """A thing spoken of again after "avoir besoin": "cherche le stylo parce qu'il en a besoin"."""
 
 
 @functools.cache
@@ -90,6 +106,17 @@ class French(Linearizer):
     code = "fr"
 
     # ---- words
+    def entry(self, concept: str, beside: NP | Both | None) -> dict:
+        """The word for a verb or an adjective beside a noun: "of" holds those that some nouns or
+        classes of nouns ask for ("une nouvelle école", but "une voiture neuve")."""
+        if isinstance(beside, NP):
+            noun = beside.head
+            kinds = {noun, self.lex.noun_class.get(noun, "person")}
+            for other in self.words[concept].get("of", ()):
+                if noun not in other.get("but", ()) and kinds & set(other["nouns"]):
+                    return other
+        return self.words[concept]
+
     def gender(self, x: NP | Both) -> str:
         """Coordinated subjects are masculine unless both are feminine; children, guests, "I" and
         "they" are masculine."""
@@ -97,7 +124,7 @@ class French(Linearizer):
             return "f" if self.gender(x.first) == self.gender(x.second) == "f" else "m"
         if self.lex.category[x.head] == "noun":
             return self.words[x.head]["g"]
-        return "f" if x.head in self.lex.female else "m"
+        return "f" if x.head in self.lex.female or isinstance(x, Elles) else "m"
 
     def number(self, x: NP | Both) -> str:
         return "pl" if isinstance(x, Both) or x.head in ("we", "they") else x.number
@@ -105,10 +132,10 @@ class French(Linearizer):
     def person(self, x: NP | Both) -> int:
         return 4 if isinstance(x, Both) else PERSON.get(x.head, 4 if x.number == "pl" else 2)
 
-    def adjective(self, concept: str, gender: str, number: str, before: str = "") -> str:
+    @staticmethod
+    def adjective(a: dict, gender: str, number: str, before: str = "") -> str:
         """An agreeing adjective; `before` is the noun it precedes: "un vieil homme" but "un vieux
         chien"."""
-        a = self.words[concept]
         if a.get("fixed"):
             return a["m"]
         if gender == "f":
@@ -151,11 +178,13 @@ class French(Linearizer):
         word = noun["n"] if np.number == "sg" else noun.get("pl") or noun["n"] + "s"
         if np.adjective is None:
             return [word]
-        adjective = self.adjective(np.adjective, noun["g"], np.number, word)
+        entry = self.entry(np.adjective, np)
+        entry = entry.get("attributive", entry)  # "un tableau coûteux", but "il est cher"
+        adjective = self.adjective(entry, noun["g"], np.number, word)
         return [adjective, word] if self.before(np) else [word, adjective]
 
     def before(self, np: NP) -> bool:
-        return np.adjective is not None and self.words[np.adjective].get("before", False)
+        return np.adjective is not None and self.entry(np.adjective, np).get("before", False)
 
     def indefinite(self, np: NP) -> bool:
         """True where the phrase takes un, du or des, which "pas" and "avoir besoin de" change."""
@@ -172,7 +201,7 @@ class French(Linearizer):
         if isinstance(np, Both):
             return [*self.phrase(np.first), "et", *self.phrase(np.second)]
         if self.lex.category[np.head] != "noun":
-            return [self.words[np.head]]
+            return ["elles" if isinstance(np, Elles) else self.words[np.head]]
         gender, core = self.gender(np), self.core(np)
         owner = []
         the = "les" if np.number == "pl" else "le" if gender == "m" else "la"
@@ -207,8 +236,10 @@ class French(Linearizer):
             relative = ["qui", *self.predicate(np.relative, np)]
         return [*determiner, *count, *core, *owner, *relative]
 
-    def object(self, np: NP, verb: dict, negated: bool, adverb: bool) -> list[str]:
-        """The object as the verb governs it; `adverb`: "souvent" or "toujours" stands before it."""
+    def object(
+        self, np: NP, verb: dict, negated: bool, time: str | None, modal: str | None
+    ) -> list[str]:
+        """The object as the verb governs it."""
         prep = verb.get("prep")
         if prep == "de" and self.open_ended(np):
             return self.phrase(np, ["de"])  # besoin de + des chiens -> besoin de chiens
@@ -219,12 +250,16 @@ class French(Linearizer):
         ):  # "aimer du pain" isn't said: one likes "le pain", "les chiens"
             return self.phrase(NP(np.head, np.number, True, np.adjective))
         if negated and self.indefinite(np):
-            if verb.get(
-                "generic"
-            ):  # nor "ne pas aimer de chien"; "toujours aucun" would mean "still no"
-                return self.phrase(
-                    np, None if adverb else ["aucun" if self.gender(np) == "m" else "aucune"]
-                )
+            # "n'achète pas un chapeau tous les jours" denies the time, not the hat
+            if time in ("always", "every_day") and not self.open_ended(np):
+                return self.phrase(np)
+            # "n'aime aucun chien", "n'aide aucun voisin", "ne peut fermer aucun sac"; but "souvent
+            # aucun" isn't said
+            none = verb.get("generic") or verb.get("aucun") or modal == "can"
+            if none and np.head not in self.lex.mass and (np.number == "sg" or time != "often"):
+                np = replace(np, number="sg")  # also for several
+                aucun = ["aucun" if self.gender(np) == "m" else "aucune"]
+                return self.phrase(np, None if time == "often" else aucun)
             return self.phrase(np, ["de"])
         return self.phrase(np)
 
@@ -247,21 +282,32 @@ class French(Linearizer):
                 tail = [time["t"]]
             else:  # "mange souvent du pain", "ne mange pas toujours de pain"
                 mid = [time["t"]]
-        place = [self.words[c.place]] if c.place else []
+        place = []
+        if c.place:
+            at = self.words.get(c.verb, {}).get("at", {})
+            place = [at.get(c.place, self.words[c.place])]
         if c.kind != "verbal":
-            what = (
-                [self.adjective(c.adjective, gender, number)]
-                if c.kind == "adjective"
-                else [self.words[c.noun]["n"]]
-            )
-            return [*self.negate([COPULA[c.tense][person]], c.negated), *mid, *what, *place, *tail]
-        verb = self.words[c.verb]
-        if "person" in verb and c.object and self.lex.person(c.object.head):
-            verb = verb["person"]
-        clitic = [REFLEXIVE[person]] if verb.get("refl") else []
-        obj = self.object(c.object, verb, c.negated, bool(mid)) if c.object else []
+            finite = COPULA[c.tense][person]
+            if c.kind == "noun":
+                what = self.words[c.noun]["n"]
+            elif "have" in self.words[c.adjective]:  # "a faim"
+                form = {"present": self.present, "past": self.imperfect, "future": self.future}
+                finite = form[c.tense](AVOIR, person)
+                what = self.words[c.adjective]["have"]
+            else:
+                what = self.adjective(self.entry(c.adjective, subject), gender, number)
+            return [*self.negate([finite], c.negated), *mid, what, *place, *tail]
+        verb = self.entry(c.verb, c.object)
+        again = isinstance(c.object, En)
+        clitic = [REFLEXIVE[person]] if verb.get("refl") else ["en"] if again else []
+        obj = []
+        if c.object and not again:
+            obj = self.object(c.object, verb, c.negated, c.time, c.modal)
         if c.modal:
-            finite, rest = [self.present(self.words[c.modal], person)], [*clitic, verb["inf"]]
+            modal = self.words[c.modal]
+            if c.verb in SKILLS and not c.place:
+                modal = modal.get("how", modal)
+            finite, rest = [self.present(modal, person)], [*clitic, verb["inf"]]
         elif c.tense == "past" and "imperfect" in verb:  # stative: "connaissait", "avait besoin"
             finite, rest = [*clitic, self.imperfect(verb, person)], []
         elif c.tense == "past":
@@ -296,7 +342,49 @@ class French(Linearizer):
                 self.words[c.place],
                 *time,
             ]
-        return [*self.phrase(c.subject), *self.predicate(c, c.subject)]
+        subject = c.subject
+        lasting = c.modal or c.negated or c.verb in STATES or c.time in HABITS
+        if lasting and isinstance(subject, NP) and subject.number == "pl":
+            if self.indefinite(subject):
+                subject = replace(subject, definite=True)  # "les juges savent chanter"
+        return [*self.phrase(subject), *self.predicate(c, subject)]
+
+    def again(self, s: Sentence) -> bool:
+        """True where "because the cake …" surely speaks of the object of the main clause: "achète
+        le gâteau parce qu'il est cher", without "le gâteau"."""
+        a, b = s.clause, s.second
+        if s.link != "because" or b.kind != "adjective" or not a.object:
+            return False
+        kinds = [(self.person(x), self.gender(x)) for x in (a.subject, b.subject)]
+        # "he sells the castle because it is old": he may be; but one doesn't repair for being old
+        clear = b.adjective != "old" or a.verb == "repair"
+        # "they call the king because he is ill": a pronoun that fits him alone
+        clear = clear and not self.lex.animate(b.subject.head)
+        return a.object.head == b.subject.head and (clear or kinds[0] != kinds[1])
+
+    def resolved(self, s: Sentence) -> Clause | None:
+        """The second clause, where "they" takes the gender of the first plural
+        of people or animals before it."""
+        if s.second and self.again(s):
+            gender, number = self.gender(s.second.subject), self.number(s.second.subject)
+            they = {"m": NP("he"), "f": NP("she")}
+            if number == "pl":
+                they = {"m": NP("they"), "f": Elles("they")}
+            return replace(s.second, subject=they[gender])
+        if s.link == "because" and s.second.verb == "need" and s.second.object:
+            thing = s.second.object.head
+            if s.clause.object and thing == s.clause.object.head and not self.lex.animate(thing):
+                return replace(s.second, object=En(thing))
+        if s.second and s.second.subject == NP("they"):
+            before = [
+                x
+                for x in (s.clause.subject, s.clause.object)
+                if isinstance(x, Both) or x and x != NP("we") and self.lex.animate(x.head)
+            ]
+            plurals = [x for x in before if self.number(x) == "pl"]
+            if plurals and self.gender(plurals[0]) == "f":
+                return replace(s.second, subject=Elles("they"))
+        return s.second
 
     # ---- the four methods
     def sentence(self, s: Sentence) -> str:
@@ -305,8 +393,12 @@ class French(Linearizer):
             return (
                 join(["Est-ce que", *words]) + " ?"
             )  # French sets a space before the question mark
+        # keeps a cause out of the negation ("ne mange pas, parce que") and a new subject out of the
+        # object ("appelle la mère, et les médecins dansent")
+        if s.link == "and" or s.link == "because" and s.clause.negated:
+            words[-1] += ","
         if s.second:
-            words += ["parce que" if s.link == "because" else "et", *self.clause(s.second)]
+            words += ["parce que" if s.link == "because" else "et", *self.clause(self.resolved(s))]
         return capital(join(words)) + "."
 
     def noun_phrase(self, np: NP) -> str:
@@ -342,7 +434,7 @@ class French(Linearizer):
             relation == "country"
         ):  # no preposition: it would change with the answer (en France, au Japon)
             return f"{w} se trouve dans le pays suivant :"
-        country = [*([] if w["g"] == "none" else ["le" if w["g"] == "m" else "la"]), w["n"]]
+        country = ["le" if w["g"] == "m" else "la", w["n"]]
         if relation == "capital":
             return join(["La", "capitale", "de", *country, "est"])
         return capital(

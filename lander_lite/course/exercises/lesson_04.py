@@ -130,8 +130,8 @@ def check_04_3_routed(answer) -> str:
 def check_04_4_loss(answer) -> str:
     """answer: "a", "b", "c" or "d"."""
     others = {
-        "a": "then its translations would be better too: look at BLEU in the same table",
-        "c": "nothing was trained, and both saw the same sentences: there is no chance in the loss",
+        "a": "then its BLEU would be as high as theirs: look at BLEU in the same table",
+        "c": "nothing has been trained yet: there is no chance of a training seed in these numbers",
         "d": "KL is measured against the base model and not against the reference: it can't say "
         "which of the two is right, and it is not the other way round",
     }

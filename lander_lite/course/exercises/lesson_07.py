@@ -165,7 +165,7 @@ def check_07_4_steering(answer) -> str:
     """answer: the letter of the reading that the measurements allow."""
     others = {
         "a": "the sets of two halves of the text agree far more than random ones: see the table",
-        "b": "switched off, each set costs its own language most: the matrix has a strong diagonal",
+        "b": "switched off, sets cost their own language most: the matrix has a strong diagonal",
         "d": "only one factor was tried here: what a larger one does was not measured",
     }
     choose(answer, "c", others)

@@ -67,12 +67,12 @@ def check_08_1_magnitudes(answer) -> str:
 def check_08_2_zeros(answer) -> str:
     """answer: the letter of what explains the zeros."""
     others = {
-        "a": "by hand and by module the counts agree, and two other rows of the table are not 0",
+        "a": "by hand and by module the counts agree, and two other columns of the table are not 0",
         "c": "by chance 11.5 features would be in both lists: the threshold leaves much room",
         "d": "the lists agree by far more than chance: magnitudes differ much between features",
     }
     choose(answer, "b", others)
-    return "a zero far below what chance gives is a finding, and it needs the other row."
+    return "a zero far below what chance gives is a finding, and it needs the other columns."
 
 
 # ---------------------------------------------------------------- 08.3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..evidence import Claim, Difference, Finding, Study, minus
+from ..evidence import Claim, Difference, Finding, Study, if_measured, minus
 from ..forgetting import (
     change,
     direction_masks,
@@ -17,6 +17,7 @@ from ..forgetting import (
 )
 from ..kinds import LANDER
 
+WHOLE_BLOCK = "lander-block"
 FORGETTERS = ("full", "lora", "full-kl")
 WAYS = ("at equal updates", "at equal gain", "in sequence")
 
@@ -34,6 +35,9 @@ def _helps_others(study, second):
         means = group_means(found, pairs)[group] if len(found) else ()
         return minus(name, dict(enumerate(means)))
 
+    def told(found):
+        return f"{change('', found).text}, into English {change('', found, 'into English').text}"
+
     ours = complete(LANDER)
     theirs = complete("full")
     moved = change("the other directions", ours)
@@ -43,7 +47,8 @@ def _helps_others(study, second):
         f"{moved}; {share:.0%} of the cells gain; into English alone, as in Fig. 3, "
         f"{change('', ours, 'into English').text}, minus full tuning {apart.text}",
         [moved.part("the other directions gain")],
-        f"{change('', theirs).text}, into English {change('', theirs, 'into English').text}",
+        f"full tuning {told(theirs)}; {WHOLE_BLOCK} "
+        f"{if_measured(lambda: told(complete(WHOLE_BLOCK)))}",
     )
 
 
@@ -51,7 +56,7 @@ L11 = Claim(
     id="L11",
     claim="tuning one pair also helps others",
     paper="Fig. 3: of 20 other directions into English 16 gain, mean +2.6",
-    control="full tuning on the same pair",
+    control="full tuning on the same pair; LANDeRMT on attention too (its parameter count)",
     shown_in="06_forgetting.ipynb#The-stored-study:-one-direction-trained,-all-measured",
     rule="The mean BLEU change of the directions that were not trained, over all trained "
     "directions, has its interval over seeds above zero. The 20 cells of Fig. 3 are told beside.",

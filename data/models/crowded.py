@@ -1,0 +1,128 @@
+"""A gate: is there a crowded tiny world, where tuning all directions together costs the small ones?
+`python data/models/crowded.py` (an hour of one core; goes on where it stopped).
+
+LANDeRMT is about interference: directions share too few parameters. So a narrow base model
+(4 layers, d_model 48) reads what the others read. Then full tuning on all 42 directions, with ten
+times as many rows and batches where neither language is small, is held against tuning one small
+direction alone, at as many batches of that direction and at as many updates in all. Each has its
+own learning rate and its own best moment, on valid. The gate: joint tuning is at least 1 BLEU
+below both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
+from statistics import fmean
+
+import torch
+
+from lander_lite.config import FinetuneConfig
+from lander_lite.corpus import load_corpus
+from lander_lite.evaluation import evaluate
+from lander_lite.io import write_text
+from lander_lite.model import load_model
+from lander_lite.training.loop import finetune
+
+HERE = Path(__file__).resolve().parent
+LANGUAGES = ("en", "de", "it", "fr", "ar", "zh", "af")
+SMALL = ("it", "ar")  # languages with a tenth of the rows
+TESTED = ("en-it", "it-en", "en-ar", "ar-en")
+ROWS, FEW = 4000, 400
+RATES = (1e-3, 3e-3, 1e-2)
+
+
+def unequal(corpus):
+    """The first ROWS rows, the small languages in FEW of them."""
+
+    def without_small(row, i):
+        kept = {c: text if i < FEW or c not in SMALL else None for c, text in row.items()}
+        return {"translation": kept}
+
+    rows = corpus.select(range(ROWS))
+    return rows.map(lambda row, i: without_small(row["translation"], i), with_indices=True)
+
+
+def directions() -> list[str]:
+    """One round of joint tuning: every small direction once, the others ten times."""
+    every = [f"{a}-{b}" for a, b in permutations(LANGUAGES, 2)]
+    small = [pair for pair in every if {*pair.split("-")} & {*SMALL}]
+    large = [pair for pair in every if pair not in small]
+    return (large * (ROWS // FEW // 2) + small[: len(small) // 2]) + (
+        large * (ROWS // FEW - ROWS // FEW // 2) + small[len(small) // 2 :]
+    )
+
+
+def best_moment(base, tokenizer, train, valid, pairs, tested, config, points) -> dict:
+    """Tune a copy and measure `tested` on valid after each of `points` updates: {"updates", "bleu":
+    {pair: BLEU}} of the best, and the mean at each."""
+    model, found = copy.deepcopy(base), {}
+
+    def look(update: int) -> None:
+        if update in points:
+            scores = evaluate(
+                model.eval(), tokenizer, valid, tested, max_sentences=100, bootstrap=0
+            )
+            model.train()
+            found[update] = {pair: scores[pair]["bleu"] for pair in tested}
+
+    finetune(model, tokenizer, train, pairs, config, callback=look)
+    means = {update: fmean(bleu.values()) for update, bleu in found.items()}
+    best = max(means, key=means.get)
+    return {"updates": best, "bleu": found[best], "means": means}
+
+
+def run(folder: Path, rounds: int) -> dict:
+    """Every tuning, one file each, and the gate."""
+    base, tokenizer = load_model(str(folder / "crowded"))
+    train = unequal(load_corpus("data/tiny_babel/train.jsonl"))
+    valid = load_corpus("data/tiny_babel/valid.jsonl")
+    together = directions()
+    updates = rounds * len(together)
+    plain = FinetuneConfig(updates=updates, batch_size=16, rows_per_pair=ROWS, progress=False)
+    jobs = {"joint": (together, TESTED, updates)}
+    jobs |= {f"{pair}-batches": ([pair], [pair], rounds) for pair in TESTED}
+    jobs |= {f"{pair}-updates": ([pair], [pair], updates) for pair in TESTED}
+    results = {}
+    for name, (pairs, tested, n) in jobs.items():
+        for rate in RATES:
+            path = folder / f"{name}-{rate:g}.json"
+            if not path.exists():
+                config = replace(plain, updates=n, learning_rate=rate)
+                points = sorted({max(1, n * i // 8) for i in range(1, 9)})
+                found = best_moment(base, tokenizer, train, valid, pairs, tested, config, points)
+                write_text(path, json.dumps(found, indent=1) + "\n")
+                print(name, rate, {k: round(v, 1) for k, v in found["bleu"].items()}, flush=True)
+            one = json.loads(path.read_text(encoding="utf-8"))
+            if name not in results or fmean(one["bleu"].values()) > fmean(results[name].values()):
+                results[name] = one["bleu"]
+    return {
+        pair: {
+            "joint": results["joint"][pair],
+            "alone, as many batches": results[f"{pair}-batches"][pair],
+            "alone, as many updates": results[f"{pair}-updates"][pair],
+        }
+        for pair in TESTED
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=HERE / "work" / "crowded-gate")
+    parser.add_argument("--rounds", type=int, default=60, help="batches of each small direction")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    gate = run(arguments.folder, arguments.rounds)
+    for pair, scores in gate.items():
+        print(pair, {name: round(bleu, 1) for name, bleu in scores.items()})
+    cost = fmean(
+        min(scores["alone, as many batches"], scores["alone, as many updates"]) - scores["joint"]
+        for scores in gate.values()
+    )
+    met = "met" if cost >= 1 else "not met"
+    print(f"joint tuning costs the small directions {cost:+.1f} BLEU: {met}")
