@@ -95,7 +95,7 @@ def test_token_classes(words):
         return [CLASSES[kind] for kind in token_classes(words, [sentence], frequent)[0]]
 
     word, piece, mark = "other word", "piece of a word", "punctuation"
-    assert kinds("Die Brüder sehen den Korb.") == [
+    assert kinds("Die Kinder sehen den Korb.") == [
         word,
         word,
         word,
