@@ -202,10 +202,10 @@ def train_tokenizer(
 
 
 # ------------------------------------------------------------------------------------------ packing
-def packed(tokenizer, n_tokens: int, length: int, seed: int = 0) -> torch.Tensor:
+def packed(tokenizer, n_tokens: int, length: int) -> torch.Tensor:
     """Documents end to end, cut into rows of `length`: int16 tensor (2, rows, length) of input ids
-    and labels (-100 on prompts)."""
-    ids, labels, stream, eos = [], [], iter(Documents(seed)), tokenizer.eos_token_id
+    and labels (-100 on prompts). They are the same for base models of all seeds."""
+    ids, labels, stream, eos = [], [], iter(Documents(0)), tokenizer.eos_token_id
     while len(ids) < n_tokens:
         batch = [next(stream) for _ in range(1000)]
         heads = tokenizer([head for head, _ in batch], add_special_tokens=False)["input_ids"]

@@ -40,8 +40,7 @@ class Units(nn.Module):
     def idle(self, languages: Collection[str]) -> int:
         """Scalars of the rows that only other languages than these train."""
         active = {"general", *languages}
-        groups = {name: name.rpartition(":")[2] for name in self.tuned}
-        return sum(self.tuned[name].numel() for name, x in groups.items() if x not in active)
+        return sum(p.numel() for x, p in self.tuned.items() if x.rpartition(":")[2] not in active)
 
     def forward(self, x: Tensor) -> Tensor:
         active, weights = {"general", *languages_of_pair(self.pair())}, {}

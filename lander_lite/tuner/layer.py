@@ -210,9 +210,9 @@ class LanderLayer(nn.Module, BaseTunerLayer):
 
     def idle(self, languages: Collection[str]) -> int:
         """Scalars of the active adapter's slices that only other languages than these train."""
-        groups = {name: name.rpartition(":")[0] for name in self.slices}
-        idle = [x for x, group in groups.items() if not self.partition.active(group, languages)]
-        return sum(self.slices[name].numel() for name in idle)
+        slices = ((name.rpartition(":")[0], part) for name, part in self.slices.items())
+        trains = self.partition.active
+        return sum(part.numel() for group, part in slices if not trains(group, languages))
 
     @property
     def adapter(self) -> str | None:
