@@ -568,6 +568,33 @@ def test_base_models_may_vary_where_analyses_alone_decide(study, tmp_path):
     assert "L9" not in verdicts and "L1" not in verdicts
 
 
+def test_over_base_models_each_part_has_the_interval_of_its_means():
+    low, mean, high = 0.1, 0.2, 0.3  # of one model: narrow; and the models lie far apart
+    part = Part("better", mean, (mean - 0.01, mean + 0.01), 9, "blocks of sentences", "")
+    one = row(made_up("L4", part), None)
+    rows = [replace(one, parts=(replace(part, mean=x),)) for x in (low, mean, high)]
+    found = scorecard.over_models(rows)
+    (over,) = found.parts
+    half = 4.302653 * 0.1 / 3**0.5  # Student's t of two degrees of freedom
+    assert over.interval == pytest.approx((mean - half, mean + half), rel=1e-6)
+    assert (over.n, over.varies) == (3, "base models")
+    assert one.verdict == REPRODUCED and found.verdict == CANNOT_TELL
+    assert scorecard.over_models([one] * 3).verdict == REPRODUCED
+
+
+def test_the_table_of_base_models_names_each_verdict_that_differs(study, tmp_path):
+    studies = [tmp_path / name for name in ("a", "b", "c")]
+    for folder in studies:
+        main(folder, GATED)
+        analysis(folder, "ablation", ANALYSES["ablation"])
+    analysis(studies[2], "ablation", changed(ANALYSES["ablation"], *WORSE))
+    *seeds, other = map(Study, studies)
+    (line,) = scorecard.base_models_table(seeds, [other]).splitlines()[2:]
+    told, *models = line.split(" | ")[2:]
+    assert told.endswith("**reproduced**")
+    assert [CANNOT_TELL in cell for cell in models] == [False, False, True]
+
+
 # ---------------------------------------------------------------- the table
 def test_the_table_covers_all_claims_and_says_what_is_missing(tmp_path):
     rows = scorecard.scorecard(tmp_path)

@@ -10,14 +10,14 @@ from pathlib import Path
 from ..config import PACKAGE, data_dir
 from ..io import write_text
 from .evidence import Study
-from .scorecard import Row, alone, of_base_models, scorecard, verdict_lists
+from .scorecard import Row, alone, base_models_table, scorecard, verdict_lists
 from .tables import find_results, markdown_table, results_table
 from .transfer import COLUMNS, method_rows
 
 README = PACKAGE.parent / "README.md"
 RESULTS = PACKAGE.parent / "notebooks" / "RESULTS.md"
 STUDIES = ("tiny-bloom", "tiny-llama", "gemma-3-270m")
-STUDIES += ("tiny-bloom/seed1", "tiny-bloom/seed2")  # other base models: analyses alone
+STUDIES += ("tiny-bloom-seed1", "tiny-bloom-seed2")  # other base models: analyses alone
 EIGHT = ("L1", "L3", "L5", "L7", "L11", "L12", "S2", "P3")  # of all claims, for the README
 
 
@@ -43,15 +43,6 @@ def verdict_table(tiny: Sequence[Row], real: Sequence[Row]) -> str:
     return markdown_table(header, rows) + "\n"
 
 
-def base_models_table(studies: Sequence[Study]) -> str:
-    """Markdown: the claims that analyses decide; per base model the verdict and its number."""
-    rows = []
-    for name, found in of_base_models(studies).items():
-        told = [f"{x.verdict}: {x.decides.name} {x.decides.number.strip()}" for x in found]
-        rows.append((name, found[0].claim, *told))
-    return markdown_table(("", "claim", *(study.name for study in studies)), rows) + "\n"
-
-
 def pages() -> dict[Path, str]:
     """{page: its text with every block written again}."""
     folder = data_dir() / "results"
@@ -63,7 +54,7 @@ def pages() -> dict[Path, str]:
     blocks = {
         "results": results_table(find_results(folder)),
         "claims": verdict_lists(tiny),
-        "base-models": base_models_table([bloom, *measured, llama]),
+        "base-models": base_models_table([bloom, *measured], [llama]),
         "gemma": markdown_table(COLUMNS, method_rows(gemma), rule) + "\n",
     }
     for name, content in blocks.items():

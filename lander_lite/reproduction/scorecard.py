@@ -19,6 +19,7 @@ from .claims import CLAIMS
 from .claims.router import at_equal_rates
 from .evidence import Claim, Difference, NotMeasured, Study, if_measured, minus
 from .kinds import LANDER
+from .statistics import mean_interval
 from .tables import markdown_table
 from .verdicts import (
     ALPHA,
@@ -105,6 +106,40 @@ def of_base_models(studies: Sequence[Study]) -> dict[str, list[Row]]:
     claims = [claim for claim in CLAIMS if claim.id in BY_ANALYSES]
     found = {claim.id: [row(claim, study, study) for study in studies] for claim in claims}
     return {name: rows for name, rows in found.items() if all(one.parts for one in rows)}
+
+
+def over_models(rows: Sequence[Row]) -> Row:
+    """One claim over base models that differ by their seed: each part's mean over models, with
+    Student's interval in place of each model's own. A bound that models set is the mean of
+    theirs."""
+    parts = []
+    for same in zip(*(one.parts for one in rows), strict=True):
+        mean, _, low, high = mean_interval([part.mean for part in same])
+        bound = mean_interval([part.bound for part in same])[0]
+        found = {"mean": mean, "interval": (low, high), "bound": bound}
+        parts.append(replace(same[0], **found, n=len(same), varies="base models"))
+    p = p_of(parts)
+    return replace(rows[0], parts=tuple(parts), verdict=verdict_of(parts), p=p, adjusted=p)
+
+
+def base_models_table(seeds: Sequence[Study], others: Sequence[Study]) -> str:
+    """Markdown: a line per claim that analyses decide. The part that decides over base models that
+    differ by their seed, with its verdict over them; the same part of each of these, and of the
+    `others`; and where all parts of a model give another verdict than that, which."""
+    table = []
+    for name, rows in of_base_models([*seeds, *others]).items():
+        together = over_models(rows[: len(seeds)])
+        decides = together.decides
+        cells = []
+        for one in rows:
+            part = one.parts[together.parts.index(decides)]
+            cells.append(part.number.strip())
+            if one.verdict != together.verdict:
+                cells[-1] += f", **{one.verdict}**"
+        number = f"{decides.number.strip()}: **{together.verdict}**"
+        table.append((name, decides.name.split(": ")[-1], number, *cells))
+    names = [study.name for study in (*seeds, *others)]
+    return markdown_table(("", "decided by", f"over {len(seeds)} seeds", *names), table) + "\n"
 
 
 HEADER = ("", "claim", "the paper", "we measured", "decided by", "n", "would be seen")
