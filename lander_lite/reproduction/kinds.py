@@ -198,6 +198,7 @@ KINDS = {  # the most important first: in this order a study runs them
         "LANDeRMT with ε from .75 to .95 (fig. 11)",
         (LANDER,),
         variants=lambda config: _sweep("epsilon", EPSILONS),
+        seeds=8,
     ),
     "normalize": Kind(
         "scores raw, divided by the layer's mean, or by rank",
@@ -208,6 +209,7 @@ KINDS = {  # the most important first: in this order a study runs them
         "routings × learning rates × seeds: is the router stable, or a change of step size?",
         ("lander-none", "lander-literal", "lander-corrected", "lander-learned"),
         variants=lambda config: [{"rate": rate} for rate in GRID[2:]],
+        seeds=8,
     ),
     "low-resource": Kind(
         "the two directions of the low-resource language",
