@@ -6,7 +6,8 @@ LANDeRMT is about interference: directions share too few parameters. So a narrow
 times as many rows and batches where neither language is small, is held against tuning one small
 direction alone, at as many batches of that direction and at as many updates in all. Each has its
 own learning rate and its own best moment, on valid. The gate: joint tuning is at least 1 BLEU
-below both.
+below both, as a mean over four small directions. `--times 1 --rounds 300`: as many batches of each
+direction, and enough for tuning alone to end. What came out: TRIED.md.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ LANGUAGES = ("en", "de", "it", "fr", "ar", "zh", "af")
 SMALL = ("it", "ar")  # languages with a tenth of the rows
 TESTED = ("en-it", "it-en", "en-ar", "ar-en")
 ROWS, FEW = 4000, 400
-RATES = (1e-3, 3e-3, 1e-2)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+COST = 1.0  # BLEU
 
 
 def unequal(corpus):
@@ -47,14 +49,14 @@ def unequal(corpus):
     return rows.map(lambda row, i: without_small(row["translation"], i), with_indices=True)
 
 
-def directions() -> list[str]:
-    """One round of joint tuning: every small direction once, the others ten times."""
+def directions(times: int) -> list[str]:
+    """One round of joint tuning: every small direction once, the others so many times, half of
+    each after the other so that neither is far away."""
     every = [f"{a}-{b}" for a, b in permutations(LANGUAGES, 2)]
     small = [pair for pair in every if {*pair.split("-")} & {*SMALL}]
     large = [pair for pair in every if pair not in small]
-    return (large * (ROWS // FEW // 2) + small[: len(small) // 2]) + (
-        large * (ROWS // FEW - ROWS // FEW // 2) + small[len(small) // 2 :]
-    )
+    first, half = large * (times // 2), len(small) // 2
+    return first + small[:half] + large * (times - times // 2) + small[half:]
 
 
 def best_moment(base, tokenizer, train, valid, pairs, tested, config, points) -> dict:
@@ -76,53 +78,59 @@ def best_moment(base, tokenizer, train, valid, pairs, tested, config, points) ->
     return {"updates": best, "bleu": found[best], "means": means}
 
 
-def run(folder: Path, rounds: int) -> dict:
-    """Every tuning, one file each, and the gate."""
+def run(folder: Path, times: int, rounds: int) -> tuple[float, dict]:
+    """Every tuning, one file each: (what joint tuning costs, {direction: {run: BLEU}}). The long
+    ones, alone at as many updates, are left out where the gate cannot be met any more."""
     base, tokenizer = load_model(str(folder / "crowded"))
     train = unequal(load_corpus("data/tiny_babel/train.jsonl"))
     valid = load_corpus("data/tiny_babel/valid.jsonl")
-    together = directions()
+    together = directions(times)
     updates = rounds * len(together)
-    plain = FinetuneConfig(updates=updates, batch_size=16, rows_per_pair=ROWS, progress=False)
-    jobs = {"joint": (together, TESTED, updates)}
-    jobs |= {f"{pair}-batches": ([pair], [pair], rounds) for pair in TESTED}
-    jobs |= {f"{pair}-updates": ([pair], [pair], updates) for pair in TESTED}
-    results = {}
-    for name, (pairs, tested, n) in jobs.items():
+    plain = FinetuneConfig(batch_size=16, rows_per_pair=ROWS, progress=False)
+
+    def best(name: str, pairs, tested, n: int) -> dict[str, float]:
+        """{direction: BLEU} of the best rate."""
+        found = []
         for rate in RATES:
-            path = folder / f"{name}-{rate:g}.json"
+            path = folder / f"{times}-times" / f"{name}-{rate:g}.json"
             if not path.exists():
+                path.parent.mkdir(exist_ok=True)
                 config = replace(plain, updates=n, learning_rate=rate)
                 points = sorted({max(1, n * i // 8) for i in range(1, 9)})
-                found = best_moment(base, tokenizer, train, valid, pairs, tested, config, points)
-                write_text(path, json.dumps(found, indent=1) + "\n")
-                print(name, rate, {k: round(v, 1) for k, v in found["bleu"].items()}, flush=True)
-            one = json.loads(path.read_text(encoding="utf-8"))
-            if name not in results or fmean(one["bleu"].values()) > fmean(results[name].values()):
-                results[name] = one["bleu"]
-    return {
-        pair: {
-            "joint": results["joint"][pair],
-            "alone, as many batches": results[f"{pair}-batches"][pair],
-            "alone, as many updates": results[f"{pair}-updates"][pair],
-        }
-        for pair in TESTED
-    }
+                one = best_moment(base, tokenizer, train, valid, pairs, tested, config, points)
+                write_text(path, json.dumps(one, indent=1) + "\n")
+            found.append(json.loads(path.read_text(encoding="utf-8"))["bleu"])
+            print(name, rate, {k: round(v, 1) for k, v in found[-1].items()}, flush=True)
+        return max(found, key=lambda bleu: fmean(bleu.values()))
+
+    def cost() -> float:
+        alone = [min(scores[x] for x in scores if x != "joint") for scores in gate.values()]
+        return fmean(alone) - fmean(scores["joint"] for scores in gate.values())
+
+    gate: dict[str, dict] = {pair: {} for pair in TESTED}
+    for pair in TESTED:
+        gate[pair]["alone, as many batches"] = best(f"{pair}-batches", [pair], [pair], rounds)[pair]
+    for pair, bleu in best("joint", together, TESTED, updates).items():
+        gate[pair]["joint"] = bleu
+    if cost() >= COST:
+        for pair in TESTED:
+            found = best(f"{pair}-updates", [pair], [pair], updates)
+            gate[pair]["alone, as many updates"] = found[pair]
+    return cost(), gate
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=HERE / "work" / "crowded-gate")
+    parser.add_argument(
+        "--times", type=int, default=ROWS // FEW, help="batches of the other directions for one"
+    )
     parser.add_argument("--rounds", type=int, default=60, help="batches of each small direction")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    gate = run(arguments.folder, arguments.rounds)
+    lost, gate = run(arguments.folder, arguments.times, arguments.rounds)
     for pair, scores in gate.items():
         print(pair, {name: round(bleu, 1) for name, bleu in scores.items()})
-    cost = fmean(
-        min(scores["alone, as many batches"], scores["alone, as many updates"]) - scores["joint"]
-        for scores in gate.values()
-    )
-    met = "met" if cost >= 1 else "not met"
-    print(f"joint tuning costs the small directions {cost:+.1f} BLEU: {met}")
+    met = "met" if lost >= COST else "not met"
+    print(f"joint tuning costs the small directions {lost:+.1f} BLEU: {met}")
