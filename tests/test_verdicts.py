@@ -31,6 +31,7 @@ from lander_lite.reproduction.claims.pruning import TEXTS
 from lander_lite.reproduction.claims.tables import ABLATIONS, BASELINES, CONTROLS
 from lander_lite.reproduction.evidence import Study
 from lander_lite.reproduction.kinds import LANDER
+from lander_lite.reproduction.scorecard import decision
 from lander_lite.reproduction.statistics import mean_interval
 from lander_lite.reproduction.verdicts import (
     CANNOT_TELL,
@@ -96,6 +97,12 @@ def test_four_in_five_studies_see_the_smallest_visible_effect():
     effect = Part("more", 0.0, (-half, half), n).visible
     lows = [mean_interval(rng.normal(effect, sd, n))[2] for _ in range(2000)]
     assert np.mean(np.array(lows) > 0) == pytest.approx(0.8, abs=0.04)
+
+
+def test_where_nothing_varied_no_power_is_told():
+    part = Part("the same in each block", 0.0, (0.0, 0.0), 8, "blocks of sentences", "features")
+    assert part.verdict == CONTRADICTED and part.visible is None
+    assert decision(part)[-1] == "–"
 
 
 def test_one_contradicted_part_decides_and_one_undecided_leaves_it_open():

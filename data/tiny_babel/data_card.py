@@ -202,8 +202,9 @@ def block() -> str:
                 for n, label in ((1, "1"), (2, "2"), (3, "3 or more"))
             ],
         ),
-        "Words that are replaced, left out or put in, of any kind: a row that is one word away has "
-        "another article, number, tense or owner, never another content word.",
+        "Words that are replaced, left out or put in, of any kind: a row that is one word away "
+        "differs in more than one choice all the same: in modal and tense (*can swim*, *will swim*), in "
+        "negation and article, in the order of a question.",
     ]
     lex = lexicon()
     concepts = Counter(lex.category.values())

@@ -254,8 +254,8 @@ SELECTIVE = (
 BY_BLOCK = (  # LANDeRMT as its parameter count and its code read
     _whole_block(
         "lander-block",
-        "LANDeRMT, and the neurons of the same blocks' attention, scored and split alike, without "
-        "a router",
+        "LANDeRMT, and the neurons of the same blocks' attention, scored and split alike; the "
+        "router in the feed-forward part alone",
     ),
     _whole_block(
         "lander-block-norms", "… and of their norms: all six modules of its code", norms=True

@@ -38,7 +38,9 @@ def verdict_table(tiny: Sequence[Row], real: Sequence[Row]) -> str:
         if ours.id in EIGHT:
             part = ours.decides
             number = f"{part.name}: {part.number.strip()}" if part else ""
-            rows.append((ours.id, ours.claim, number, f"**{ours.verdict}**", theirs.verdict))
+            rows.append(
+                (ours.id, ours.claim, number, f"**{ours.verdict}**{ours.dagger}", theirs.verdict)
+            )
     header = ("", "The papers' claim", "what decides it", "tiny", "real")
     return markdown_table(header, rows) + "\n"
 

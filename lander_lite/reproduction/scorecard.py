@@ -24,7 +24,9 @@ from .tables import markdown_table
 from .verdicts import (
     ALPHA,
     CANNOT_TELL,
+    CONTRADICTED,
     NOT_MEASURED,
+    REPRODUCED,
     UNITS,
     VERDICTS,
     Part,
@@ -53,6 +55,11 @@ class Row(Claim):
     def corrected(self) -> str:
         """The verdict that is left when all claims are judged together."""
         return self.verdict if self.adjusted < ALPHA or not self.parts else CANNOT_TELL
+
+    @property
+    def dagger(self) -> str:
+        """† where Holm leaves the verdict."""
+        return "†" * (self.corrected == self.verdict and self.verdict in (REPRODUCED, CONTRADICTED))
 
     @property
     def decides(self) -> Part | None:
@@ -162,7 +169,9 @@ def decision(part: Part | None) -> tuple[str, str, str]:
     if part is None:
         return "", "", ""
     number = f"{part.name}: {part.number.strip()}" + f", bound {part.bound:.3g}" * bool(part.bound)
-    visible = f"{part.visible:{UNITS[part.unit].form}} {part.unit}".strip()
+    visible = "–"
+    if part.visible is not None:
+        visible = f"{part.visible:{UNITS[part.unit].form}} {part.unit}".strip()
     return number, f"{part.n} {part.varies}", visible
 
 
@@ -185,8 +194,7 @@ def verdict_lists(rows: Sequence[Row]) -> str:
     lines = [counted(rows), ""]
     for verdict in VERDICTS:
         found = [row for row in rows if row.verdict == verdict]
-        stars = ["†" * (row.corrected == verdict != CANNOT_TELL) for row in found]
-        names = "; ".join(f"{row.id}{star} {row.claim}" for row, star in zip(found, stars))
+        names = "; ".join(f"{row.id}{row.dagger} {row.claim}" for row in found)
         if names:
             lines.append(f"- **{verdict}**: {names}.")
     return "\n".join(lines) + "\n"

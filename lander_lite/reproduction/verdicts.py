@@ -104,10 +104,12 @@ class Part:
         return float(2 * stats.t.sf(_t(self.n) * away / half, self.n - 1)) if half else 0.0
 
     @property
-    def visible(self) -> float:
-        """The smallest distance from the bound that four such studies in five would have seen."""
+    def visible(self) -> float | None:
+        """The smallest distance from the bound that four such studies in five would have seen; None
+        where nothing varied, which tells no power."""
         half = max(self.mean - self.interval[0], self.interval[1] - self.mean)
-        return half * (1 + float(stats.t.ppf(POWER, self.n - 1)) / _t(self.n))
+        in_halves = 1 + float(stats.t.ppf(POWER, self.n - 1)) / _t(self.n)
+        return half * in_halves if half else None
 
     @property
     def number(self) -> str:
@@ -160,7 +162,7 @@ def deciding(parts: Sequence[Part]) -> Part:
     verdict = verdict_of(parts)
     chosen = [part for part in parts if part.verdict == verdict]
     if verdict == CANNOT_TELL:
-        return min(chosen, key=lambda part: (part.mean - part.bound) / max(part.visible, 1e-12))
+        return min(chosen, key=lambda part: (part.mean - part.bound) / (part.visible or 1e-12))
     return (max if verdict == REPRODUCED else min)(chosen, key=lambda part: part.p)
 
 

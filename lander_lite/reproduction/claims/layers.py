@@ -54,7 +54,8 @@ L1 = Claim(
     rule="On held-out sentences, the rank correlation of the layers' change between directions is "
     "above .8, and above that of shuffled layers; the k chosen layers change more than twice as "
     "much as the others; and the absolute change and the cosine, which cannot cancel, rank the "
-    "layers alike (rank correlation with the signed change above .5 each, Fisher's interval).",
+    "layers alike (rank correlation with the signed change above .5 each, Fisher's interval: with "
+    "seven layers, from .91 on).",
     function=_same_layers,
 )
 

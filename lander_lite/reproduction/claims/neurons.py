@@ -116,9 +116,9 @@ L5 = Claim(
     paper="not tested",
     control="random sets of equal size",
     shown_in="03_general_or_specific.ipynb#Switch-a-language's-neurons-off",
-    rule="The own language is hurt most for more than half of the sets (exact binomial interval); "
-    "its loss rises more than the other languages' and more than with random sets (intervals above "
-    "zero); and it does so by more than in any draw of random sets.",
+    rule="The own language is hurt most for more than half of the sets (exact binomial interval: "
+    "all of six); its loss rises more than the other languages' and more than with random sets "
+    "(intervals above zero); and it does so by more than in any draw of random sets.",
     function=_own_language_is_hurt,
 )
 

@@ -5,9 +5,10 @@ L7 and L8 have no thresholds: an earlier and smaller study was known when the ru
 
 from __future__ import annotations
 
-from ..evidence import Claim, Finding, NotMeasured, bleu, listed, sides, superior
+from ..evidence import Claim, Finding, NotMeasured, bleu, if_measured, listed, sides, superior
 from ..kinds import LANDER, low_resource
 from ..paper import TABLE_1, TABLE_2, lead
+from .router import at_equal_rates
 
 BASELINES = ("full", "adapter", "lora", "adapter-lora", "zero-shot", "five-shot")  # Table 1
 ABLATIONS = ("layers", "specific-only", "general-only")  # Table 2
@@ -35,8 +36,9 @@ L7 = Claim(
 def _beats_ablations(study, second):
     ablations = [study.compare(LANDER, name) for name in ABLATIONS]
     controls = [study.compare(LANDER, name) for name in CONTROLS]
+    rates = if_measured(lambda: at_equal_rates(study))
     return Finding(
-        f"LANDeRMT minus {listed(ablations)}",
+        f"LANDeRMT minus {listed(ablations)}; minus no router at equal rates {rates}",
         superior([*ablations, *controls]),
         f"minus {listed(controls)}",
     )
