@@ -101,7 +101,7 @@ def router_picture(by_method: Mapping[str, Mapping]) -> None:
     for name, rows in by_method.items():
         interval_line(ax, rows, color=COLOURS[name], label=name)
     ax.set(xscale="log", xlabel="learning rate", ylabel="BLEU, ten directions")
-    ax.set_title("Tiny BLOOM, three seeds (shaded: 95% intervals)")
+    ax.set_title("Tiny BLOOM (shaded: 95% intervals over seeds)")
     ax.legend(fontsize=8)
 
 

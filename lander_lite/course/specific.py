@@ -58,7 +58,7 @@ def sweep_pictures(by_epsilon: Mapping, by_scale: Mapping) -> None:
     halves = [row["mean"] - row["interval"][0] for row in by_scale.values()]
     axes[2].bar(list(by_scale), means, yerr=halves, color="lightgrey", capsize=3)
     titles = (
-        "Tiny BLOOM, three seeds (shaded: 95%)",
+        "Tiny BLOOM (shaded: 95%, over seeds)",
         "Paper, Fig. 11: BLOOM-7b1, one run",
         "Scaling of the scores, ε = .9",
     )

@@ -1,0 +1,108 @@
+"""What does selective tuning do where directions are in each other's way? `python
+data/models/crowded_methods.py` (two hours of one core; goes on where it stopped; `--shard 1/2`).
+
+In the crowded world (crowded.py) joint tuning helps the directions out of a small language and
+costs those into one. Here LANDeRMT's parts are tuned there jointly, each at its own best rate on
+valid, and measured on test beside full tuning, jointly and of one direction alone. What came out:
+TRIED.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from crowded import FEW, HERE, LANGUAGES, ROWS, directions, unequal
+
+from lander_lite.config import FinetuneConfig, LanderConfig
+from lander_lite.io import write_text
+from lander_lite.reproduction.lab import Lab
+from lander_lite.reproduction.methods import METHODS
+from lander_lite.training.loop import finetune
+
+INTO, OUT_OF = ("en-it", "en-ar", "de-it", "fr-ar"), ("it-en", "ar-en", "it-de", "ar-fr")
+JOINT = ("full", "lander-none", "random", "lander-corrected", "layers")
+RATES = {"full": (1e-3, 3e-3, 1e-2), "alone": (3e-4, 1e-3, 3e-3)}
+SELECTIVE = (3e-3, 1e-2, 3e-2)
+ROUNDS = 150  # batches of each direction
+SEEDS = 3
+
+
+def measured(lab: Lab, model, pairs) -> dict:
+    """BLEU on 50 sentences of valid and 100 of test: {"valid" or "test": {direction: BLEU}}."""
+    found = {}
+    for name, corpus, sentences in (("valid", lab.valid, 50), ("test", lab.test, 100)):
+        scores = lab.translations(model, corpus, pairs, sentences, bootstrap=0)
+        found[name] = {pair: scores[pair]["bleu"] for pair in pairs}
+    return found
+
+
+def tuned(lab: Lab, method: str, rate: float, seed: int) -> dict:
+    """One training of all directions, or with "alone" one for each direction that is measured."""
+    together = directions(1)
+    config = FinetuneConfig(
+        batch_size=16, rows_per_pair=ROWS, learning_rate=rate, seed=seed, progress=False
+    )
+
+    def train(method: str, pairs, updates: int):
+        torch.manual_seed(seed)
+        model = METHODS[method].build(lab.fresh(), lab, lab.sets(), seed)
+        finetune(model, lab.tokenizer, lab.train, pairs, replace(config, updates=updates))
+        return model
+
+    if method != "alone":
+        model = train(method, together, ROUNDS * len(together))
+        return measured(lab, model, [*INTO, *OUT_OF])
+    found: dict[str, dict] = {"valid": {}, "test": {}}
+    for pair in (*INTO, *OUT_OF):
+        for split, bleu in measured(lab, train("full", [pair], ROUNDS), [pair]).items():
+            found[split] |= bleu
+    return found
+
+
+def run(folder: Path, seeds: int, shard: tuple[int, int]) -> dict[str, list[dict]]:
+    """{method: what was measured, a seed each}: every rate with seed 0, then the best on valid."""
+    new = {
+        "model.name_or_path": str(folder / "crowded"),
+        "layers.k": 2,
+        "corpus.languages": list(LANGUAGES),
+        "corpus.pairs": directions(1),
+    }
+    lab = Lab(LanderConfig.from_profile("tiny-bloom", **new), folder)
+    lab.train = unequal(lab.train)
+    found: dict[str, list[dict]] = {}
+    for turn, method in enumerate(("alone", *JOINT)):
+        if turn % shard[1] + 1 != shard[0]:
+            continue
+
+        def one(rate: float, seed: int, method: str = method) -> dict:
+            path = folder / "methods" / f"{method}-{rate:g}-seed{seed}.json"
+            if not path.exists():
+                path.parent.mkdir(exist_ok=True)
+                write_text(path, json.dumps(tuned(lab, method, rate, seed), indent=1) + "\n")
+            return json.loads(path.read_text(encoding="utf-8"))
+
+        rates = RATES.get(method, SELECTIVE)
+        valid = {rate: fmean(one(rate, 0)["valid"].values()) for rate in rates}
+        best = max(valid, key=valid.get)
+        found[method] = [one(best, seed) for seed in range(seeds)]
+        for name, pairs in (("into", INTO), ("out of", OUT_OF)):
+            bleu = [fmean(x["test"][pair] for pair in pairs) for x in found[method]]
+            print(f"{method:16} {best:g} {name:6}", [round(x, 1) for x in bleu], flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=HERE / "work" / "crowded-gate")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--shard", default="1/1", help="which of how many parts of the methods")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    part, of = map(int, arguments.shard.split("/"))
+    print(f"{ROWS} rows, {FEW} of a small language; {ROUNDS} batches of each direction")
+    run(arguments.folder, arguments.seeds, (part, of))
