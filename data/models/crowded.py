@@ -7,7 +7,7 @@ times as many rows and batches where neither language is small, is held against 
 direction alone, at as many batches of that direction and at as many updates in all. Each has its
 own learning rate and its own best moment, on valid. The gate: joint tuning is at least 1 BLEU
 below both, as a mean over four small directions. `--times 1 --rounds 300`: as many batches of each
-direction, and enough for tuning alone to end. What came out: TRIED.md.
+direction, and enough for tuning alone to end. What came out: CROWDED.md.
 """
 
 from __future__ import annotations

@@ -3,14 +3,15 @@ data/models/crowded_methods.py` (two hours of one core; goes on where it stopped
 
 In the crowded world (crowded.py) joint tuning helps the directions out of a small language and
 costs those into one. Here LANDeRMT's parts are tuned there jointly, each at its own best rate on
-valid, and measured on test beside full tuning, jointly and of one direction alone. What came out:
-TRIED.md.
+valid, and measured on test beside full tuning, jointly and of one direction alone, as many batches
+of each direction. Into data/results/crowded/methods.jsonl, which lesson 06 reads.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -30,6 +31,7 @@ RATES = {"full": (1e-3, 3e-3, 1e-2), "alone": (3e-4, 1e-3, 3e-3)}
 SELECTIVE = (3e-3, 1e-2, 3e-2)
 ROUNDS = 150  # batches of each direction
 SEEDS = 3
+RESULTS = HERE.parent / "results" / "crowded" / "methods.jsonl"
 
 
 def measured(lab: Lab, model, pairs) -> dict:
@@ -64,8 +66,8 @@ def tuned(lab: Lab, method: str, rate: float, seed: int) -> dict:
     return found
 
 
-def run(folder: Path, seeds: int, shard: tuple[int, int]) -> dict[str, list[dict]]:
-    """{method: what was measured, a seed each}: every rate with seed 0, then the best on valid."""
+def run(folder: Path, seeds: int, shard: tuple[int, int]) -> None:
+    """Every rate of each method with seed 0, then the best on valid with the other seeds."""
     new = {
         "model.name_or_path": str(folder / "crowded"),
         "layers.k": 2,
@@ -74,7 +76,6 @@ def run(folder: Path, seeds: int, shard: tuple[int, int]) -> dict[str, list[dict
     }
     lab = Lab(LanderConfig.from_profile("tiny-bloom", **new), folder)
     lab.train = unequal(lab.train)
-    found: dict[str, list[dict]] = {}
     for turn, method in enumerate(("alone", *JOINT)):
         if turn % shard[1] + 1 != shard[0]:
             continue
@@ -89,11 +90,21 @@ def run(folder: Path, seeds: int, shard: tuple[int, int]) -> dict[str, list[dict
         rates = RATES.get(method, SELECTIVE)
         valid = {rate: fmean(one(rate, 0)["valid"].values()) for rate in rates}
         best = max(valid, key=valid.get)
-        found[method] = [one(best, seed) for seed in range(seeds)]
+        found = [one(best, seed) for seed in range(seeds)]
         for name, pairs in (("into", INTO), ("out of", OUT_OF)):
-            bleu = [fmean(x["test"][pair] for pair in pairs) for x in found[method]]
+            bleu = [fmean(x["test"][pair] for pair in pairs) for x in found]
             print(f"{method:16} {best:g} {name:6}", [round(x, 1) for x in bleu], flush=True)
-    return found
+
+
+def collect(folder: Path) -> None:
+    """All that is there into one table, a line each."""
+    lines = []
+    for path in sorted((folder / "methods").glob("*.json")):
+        method, rate, seed = re.fullmatch(r"(.+)-([\d.]+)-seed(\d+)", path.stem).groups()
+        about = {"method": method, "learning_rate": float(rate), "seed": int(seed)}
+        lines.append(json.dumps(about | json.loads(path.read_text(encoding="utf-8"))) + "\n")
+    RESULTS.parent.mkdir(exist_ok=True)
+    write_text(RESULTS, "".join(lines))
 
 
 if __name__ == "__main__":
@@ -106,3 +117,4 @@ if __name__ == "__main__":
     part, of = map(int, arguments.shard.split("/"))
     print(f"{ROWS} rows, {FEW} of a small language; {ROUNDS} batches of each direction")
     run(arguments.folder, arguments.seeds, (part, of))
+    collect(arguments.folder)
