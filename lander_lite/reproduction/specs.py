@@ -101,15 +101,15 @@ class Spec:
         return sorted({max(1, updates // part) for part in self.definition.curve})
 
     def seconds(self, config: LanderConfig) -> float:
-        """A rough cost on two cores, for the time left."""
+        """A rough cost, for the time left: half of what one of two runs at a time takes a core."""
         kind, method = self.definition, METHODS[self.method]
         points = 1 + len(self.curve_points(config))
         points += len(self.stages(config)) * kind.after_stages
         points += (len(kind.sparsities) - 1) * kind.prunes
         sentences = (kind.sentences or 500) * len(self.tested(config))
-        training = 0.075 * self.updates(config) if method.build else 0.0
-        long_prompts = 0.03 * sentences if method.shots else 0.0
-        return 3 + training + points * (0.0035 * sentences + 3) + long_prompts
+        training = 0.045 * self.updates(config) if method.build else 0.0
+        long_prompts = 0.018 * sentences if method.shots else 0.0
+        return 2 + training + points * (0.002 * sentences + 2) + long_prompts
 
 
 def grids_of(specs: Iterable[Spec]) -> list[Grid]:
