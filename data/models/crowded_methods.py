@@ -26,8 +26,13 @@ from lander_lite.reproduction.methods import METHODS
 from lander_lite.training.loop import finetune
 
 MEASURED = ("en-it", "en-ar", "de-it", "fr-ar", "it-en", "ar-en", "it-de", "ar-fr")
-METHODS_HERE = ("alone", "full", "lander-none", "random", "lander-corrected")
-RATES = {"full": (1e-3, 3e-3, 1e-2), "alone": (3e-4, 1e-3, 3e-3)}
+METHODS_HERE = ("untuned", "alone", "full", "lander-none", "random", "lander-corrected")
+RATES = {
+    "untuned": (0.0,),
+    "alone": (3e-4, 1e-3, 3e-3),
+    "full": (1e-3, 3e-3, 1e-2),
+    "lander-corrected": (1e-3, 3e-3, 1e-2, 3e-2),
+}
 SELECTIVE = (3e-4, 1e-3, 3e-3, 1e-2)
 ROUNDS = 150  # batches of each direction
 SEEDS = 3
@@ -56,6 +61,8 @@ def tuned(lab: Lab, method: str, rate: float, seed: int) -> dict:
         finetune(model, lab.tokenizer, lab.train, pairs, replace(config, updates=updates))
         return model
 
+    if method == "untuned":
+        return measured(lab, lab.base, MEASURED)
     if method != "alone":
         model = train(method, together, ROUNDS * len(together))
         return measured(lab, model, MEASURED)
@@ -90,7 +97,7 @@ def run(folder: Path, seeds: int, shard: tuple[int, int]) -> None:
         rates = RATES.get(method, SELECTIVE)
         valid = {rate: fmean(one(rate, 0)["valid"].values()) for rate in rates}
         best = max(valid, key=valid.get)
-        found = [one(best, seed) for seed in range(seeds)]
+        found = [one(best, seed) for seed in range(seeds if best else 1)]
         for pair in MEASURED:
             bleu = [round(x["test"][pair], 1) for x in found]
             print(f"{method:16} {best:g} {pair}", bleu, flush=True)
