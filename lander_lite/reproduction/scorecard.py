@@ -135,15 +135,15 @@ def base_models_table(seeds: Sequence[Study], others: Sequence[Study]) -> str:
     `others`; and where all parts of a model give another verdict than that, which."""
     table = []
     for name, rows in of_base_models([*seeds, *others]).items():
-        together = over_models(rows[: len(seeds)])
-        decides = together.decides
+        over = over_models(rows[: len(seeds)])
+        decides = over.decides
         cells = []
         for one in rows:
-            part = one.parts[together.parts.index(decides)]
+            part = one.parts[over.parts.index(decides)]
             cells.append(part.number.strip())
-            if one.verdict != together.verdict:
+            if one.verdict != over.verdict:
                 cells[-1] += f", **{one.verdict}**"
-        number = f"{decides.number.strip()}: **{together.verdict}**"
+        number = f"{decides.number.strip()}: **{over.verdict}**"
         table.append((name, decides.name.split(": ")[-1], number, *cells))
     names = [study.name for study in (*seeds, *others)]
     return markdown_table(("", "decided by", f"over {len(seeds)} seeds", *names), table) + "\n"
