@@ -15,7 +15,9 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from statistics import fmean
@@ -78,6 +80,14 @@ def best_moment(base, tokenizer, train, valid, pairs, tested, config, points) ->
     return {"updates": best, "bleu": found[best], "means": means}
 
 
+def kept(path: Path, make: Callable[[], dict]) -> dict:
+    """The content of a JSON file, made now if it is not there."""
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, json.dumps(make(), indent=1) + "\n")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def run(folder: Path, times: int, rounds: int) -> tuple[float, dict]:
     """Every tuning, one file each: (what joint tuning costs, {direction: {run: BLEU}}). The long
     ones, alone at as many updates, are left out where the gate cannot be met any more."""
@@ -90,16 +100,12 @@ def run(folder: Path, times: int, rounds: int) -> tuple[float, dict]:
 
     def best(name: str, pairs, tested, n: int) -> dict[str, float]:
         """{direction: BLEU} of the best rate."""
-        found = []
+        found, points = [], sorted({max(1, n * i // 8) for i in range(1, 9)})
         for rate in RATES:
+            config = replace(plain, updates=n, learning_rate=rate)
+            given = (base, tokenizer, train, valid, pairs, tested, config, points)
             path = folder / f"{times}-times" / f"{name}-{rate:g}.json"
-            if not path.exists():
-                path.parent.mkdir(exist_ok=True)
-                config = replace(plain, updates=n, learning_rate=rate)
-                points = sorted({max(1, n * i // 8) for i in range(1, 9)})
-                one = best_moment(base, tokenizer, train, valid, pairs, tested, config, points)
-                write_text(path, json.dumps(one, indent=1) + "\n")
-            found.append(json.loads(path.read_text(encoding="utf-8"))["bleu"])
+            found.append(kept(path, partial(best_moment, *given))["bleu"])
             print(name, rate, {k: round(v, 1) for k, v in found[-1].items()}, flush=True)
         return max(found, key=lambda bleu: fmean(bleu.values()))
 

@@ -13,16 +13,18 @@ import argparse
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
 import torch
-from crowded import FEW, HERE, LANGUAGES, ROWS, directions, unequal
+from crowded import FEW, HERE, LANGUAGES, ROWS, directions, kept, unequal
 
 from lander_lite.config import FinetuneConfig, LanderConfig
 from lander_lite.io import write_text
 from lander_lite.reproduction.lab import Lab
 from lander_lite.reproduction.methods import METHODS
+from lander_lite.reproduction.study import read_shard
 from lander_lite.training.loop import finetune
 
 MEASURED = ("en-it", "en-ar", "de-it", "fr-ar", "it-en", "ar-en", "it-de", "ar-fr")
@@ -91,10 +93,7 @@ def run(folder: Path, seeds: int, shard: tuple[int, int]) -> None:
 
         def one(rate: float, seed: int, method: str = method) -> dict:
             path = folder / "methods" / f"{method}-{rate:g}-seed{seed}.json"
-            if not path.exists():
-                path.parent.mkdir(exist_ok=True)
-                write_text(path, json.dumps(tuned(lab, method, rate, seed), indent=1) + "\n")
-            return json.loads(path.read_text(encoding="utf-8"))
+            return kept(path, partial(tuned, lab, method, rate, seed))
 
         rates = RATES.get(method, SELECTIVE)
         valid = {rate: fmean(one(rate, 0)["valid"].values()) for rate in rates}
@@ -123,7 +122,6 @@ if __name__ == "__main__":
     parser.add_argument("--shard", default="1/1", help="which of how many parts of the methods")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    part, of = map(int, arguments.shard.split("/"))
     print(f"{ROWS} rows, {FEW} of a small language; {ROUNDS} batches of each direction")
-    run(arguments.folder, arguments.seeds, (part, of))
+    run(arguments.folder, arguments.seeds, read_shard(arguments.shard))
     collect(arguments.folder)

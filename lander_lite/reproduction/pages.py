@@ -48,15 +48,14 @@ def verdict_table(tiny: Sequence[Row], real: Sequence[Row]) -> str:
 def pages() -> dict[Path, str]:
     """{page: its text with every block written again}."""
     folder = data_dir() / "results"
-    bloom, llama, gemma, *others = (Study(folder / name) for name in STUDIES)
-    measured = [study for study in others if study.folder.is_dir()]
+    bloom, llama, gemma, *seeds = (Study(folder / name) for name in STUDIES)
     tiny, real = scorecard(bloom, llama), alone(gemma)
     rule = "|:--|" + "--:|" * (len(COLUMNS) - 1)
     readme, results = (page.read_text(encoding="utf-8") for page in (README, RESULTS))
     blocks = {
         "results": results_table(find_results(folder)),
         "claims": verdict_lists(tiny),
-        "base-models": base_models_table([bloom, *measured], [llama]),
+        "base-models": base_models_table([bloom, *seeds], [llama]),
         "gemma": markdown_table(COLUMNS, method_rows(gemma), rule) + "\n",
     }
     for name, content in blocks.items():

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from ..config import PACKAGE, data_dir
 from ..io import write_text
@@ -122,7 +123,7 @@ def over_models(rows: Sequence[Row]) -> Row:
     parts = []
     for same in zip(*(one.parts for one in rows), strict=True):
         mean, _, low, high = mean_interval([part.mean for part in same])
-        bound = mean_interval([part.bound for part in same])[0]
+        bound = fmean(part.bound for part in same)
         found = {"mean": mean, "interval": (low, high), "bound": bound}
         parts.append(replace(same[0], **found, n=len(same), varies="base models"))
     p = p_of(parts)
